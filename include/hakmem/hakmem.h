@@ -1,0 +1,160 @@
+/* include/hakmem/hakmem.h — hakmem's own names for the allocation functions. SPDX-License-Identifier: MIT */
+
+/*
+ * The prefixed libraries (libhakmem-prefixed) export only these names and leave malloc alone; the
+ * override libraries export them beside malloc and its family. A block from any of them may be given
+ * to any other: hakmem_free(malloc(1)) is right where the override is in force.
+ *
+ * For all functions, unless stated otherwise:
+ *   threads    any thread; free from any thread; not async-signal-safe
+ *   errors     ENOMEM no memory, or a size above PTRDIFF_MAX; NULL is returned
+ *   alignment  16 bytes at least, for every size
+ *   misuse     a pointer that is no live block: one line on stderr, then abort (docs/misuse.md)
+ */
+#ifndef HAKMEM_HAKMEM_H
+#define HAKMEM_HAKMEM_H
+
+#include <malloc.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#define HAKMEM_VERSION "0.1.0"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * hakmem_malloc — allocate a block.
+ *
+ * size       bytes; 0 yields a unique pointer that must be freed
+ * returns    at least `size` usable bytes, contents indeterminate; NULL on failure
+ * cost       one magazine pop up to 64 KiB; see ARCHITECTURE.md
+ * source     C17 7.22.3.4
+ */
+void *hakmem_malloc(size_t size);
+
+/*
+ * hakmem_calloc — allocate a block of `count` × `size` zero bytes.
+ *
+ * errors     ENOMEM also when the product overflows
+ * source     C17 7.22.3.2
+ */
+void *hakmem_calloc(size_t count, size_t size);
+
+/*
+ * hakmem_realloc — make a block larger or smaller, moving it if need be.
+ *
+ * p          NULL: as hakmem_malloc(size)
+ * size       bytes; 0 frees `p` and returns NULL, as glibc does
+ * returns    the block, its first min(old, new) bytes kept; NULL on failure, and `p` is as it was
+ * source     C17 7.22.3.5
+ */
+void *hakmem_realloc(void *p, size_t size);
+
+/*
+ * hakmem_reallocarray — hakmem_realloc(p, count × size), failing with ENOMEM on overflow.
+ *
+ * source     POSIX.1-2024
+ */
+void *hakmem_reallocarray(void *p, size_t count, size_t size);
+
+/*
+ * hakmem_free — give a block back. NULL is ignored; errno is kept.
+ *
+ * source     POSIX.1-2024 (errno); C17 7.22.3.3
+ */
+void hakmem_free(void *p);
+void hakmem_cfree(void *p);
+
+/*
+ * hakmem_free_sized, hakmem_free_aligned_sized — free a block whose size the caller knows.
+ *
+ * size       bytes, as requested; looked at only with the option checks=1
+ * alignment  as requested
+ * source     C23 7.24.3.4, 7.24.3.5
+ */
+void hakmem_free_sized(void *p, size_t size);
+void hakmem_free_aligned_sized(void *p, size_t alignment, size_t size);
+
+/*
+ * hakmem_aligned_alloc, hakmem_memalign — allocate a block at a given alignment.
+ *
+ * alignment  bytes; a power of two
+ * size       bytes; need not be a multiple of the alignment
+ * errors     EINVAL the alignment is not a power of two
+ * source     C17 7.22.3.1, as glibc >= 2.38 checks it; memalign(3)
+ */
+void *hakmem_aligned_alloc(size_t alignment, size_t size);
+void *hakmem_memalign(size_t alignment, size_t size);
+
+/*
+ * hakmem_posix_memalign — allocate a block at a given alignment into *out.
+ *
+ * alignment  bytes; a power of two and a multiple of sizeof(void *)
+ * returns    0; EINVAL or ENOMEM, and *out and errno are as they were
+ * source     POSIX.1-2017
+ */
+int hakmem_posix_memalign(void **out, size_t alignment, size_t size);
+
+/* At an OS page; hakmem_pvalloc() rounds the size up to whole pages. Source: valloc(3). */
+void *hakmem_valloc(size_t size);
+void *hakmem_pvalloc(size_t size);
+
+/*
+ * hakmem_malloc_usable_size — bytes the caller may use of a block; 0 for NULL.
+ *
+ * source     malloc_usable_size(3)
+ */
+size_t hakmem_malloc_usable_size(void *p);
+
+/*
+ * hakmem_nallocx, hakmem_sdallocx — good size and sized free, as jemalloc names them.
+ *
+ * flags      the low 6 bits are the alignment's logarithm; others are ignored
+ * returns    what malloc_usable_size would say of such a block; 0 when it cannot exist
+ * source     jemalloc(3)
+ */
+size_t hakmem_nallocx(size_t size, int flags);
+void hakmem_sdallocx(void *p, size_t size, int flags);
+
+/*
+ * hakmem_mallinfo2, hakmem_mallinfo — totals. arena: bytes made usable; hblks, hblkhd: Big blocks;
+ * uordblks: bytes in blocks that left their slabs, those in magazines too; fordblks: the rest.
+ *
+ * source     mallinfo(3); mallinfo's fields are cut to INT_MAX
+ */
+struct mallinfo hakmem_mallinfo(void);
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ >= 33))
+struct mallinfo2 hakmem_mallinfo2(void);
+#endif
+
+/* Totals and the ledger as XML on `stream`. Returns 0; EINVAL when `options` is not 0. */
+int hakmem_malloc_info(int options, FILE *stream);
+/* Totals and the ledger in words on stderr. */
+void hakmem_malloc_stats(void);
+
+/*
+ * hakmem_malloc_trim — give free memory back to the kernel now.
+ *
+ * pad        ignored
+ * returns    1 when memory went back, 0 when there was none to give
+ * source     malloc_trim(3)
+ */
+int hakmem_malloc_trim(size_t pad);
+
+/*
+ * hakmem_mallopt — accepts glibc's parameters and ignores them: they tune what hakmem does not have.
+ *
+ * returns    1 for a parameter of mallopt(3), 0 for any other
+ */
+int hakmem_mallopt(int parameter, int value);
+
+/* "0.1.0"; also a mark by which a program can tell that hakmem is in the process. */
+const char *hakmem_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,262 @@
+/* src/api/block.c — from a request to a block and back: the slow paths. SPDX-License-Identifier: MIT */
+
+#include "api/block.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "api/start.h"
+#include "arena/pagemap.h"
+#include "base/bits.h"
+#include "base/fatal.h"
+#include "base/misuse.h"
+#include "large/big.h"
+#include "large/span.h"
+#include "options/options.h"
+
+/* ---- what a pointer is ---- */
+
+enum block_tier { BLOCK_SMALL, BLOCK_LARGE, BLOCK_BIG };
+
+struct block_place {
+    enum block_tier tier;
+    uint32_t owner;       /* heap id; 0 for Large and Big */
+    unsigned class_index; /* 0 for Large and Big */
+};
+
+static size_t block_class_word(const struct block_place *place) {
+    switch (place->tier) {
+    case BLOCK_LARGE:
+        return HAK_CLASS_WORD_LARGE;
+    case BLOCK_BIG:
+        return HAK_CLASS_WORD_BIG;
+    case BLOCK_SMALL:
+        break;
+    }
+    return hak_size_classes[place->class_index].size;
+}
+
+static _Noreturn void block_misuse(const char *function, const void *p, enum hak_misuse what,
+                                   const struct block_place *place) {
+    hak_misuse_fatal(function, p, what, block_class_word(place), place->owner);
+}
+
+/* No block starts in this unit: say whether it lies inside one. Slow, and the process is over. */
+static HAK_COLD _Noreturn void block_explain_stray(const char *function, const void *p,
+                                                   hak_unit unit) {
+    for (hak_unit head = unit; head > 0; head--) {
+        uint32_t tag = hak_pagemap_tag(head);
+        size_t distance = (uintptr_t)p - (uintptr_t)hak_unit_address(head);
+        const void *start = hak_unit_address(head);
+        if (tag == HAK_KIND_SPAN && distance < hak_span_size(start))
+            hak_misuse_fatal(function, p, HAK_MISUSE_INSIDE, HAK_CLASS_WORD_LARGE, 0);
+        if (tag == HAK_KIND_BIG && distance < hak_big_size(start))
+            hak_misuse_fatal(function, p, HAK_MISUSE_INSIDE, HAK_CLASS_WORD_BIG, 0);
+        if (tag != HAK_KIND_NONE && tag != HAK_KIND_SPAN_FREED)
+            break;
+    }
+    hak_misuse_fatal(function, p, HAK_MISUSE_NOT_OURS, HAK_CLASS_WORD_NONE, 0);
+}
+
+/* Where the block at `p` lives. Reports what cannot be a block's start as far as tags can tell. */
+static struct block_place block_locate(const void *p, const char *function) {
+    size_t unit;
+    if (!hak_pagemap_find(p, &unit))
+        hak_misuse_fatal(function, p, HAK_MISUSE_NOT_OURS, HAK_CLASS_WORD_NONE, 0);
+    uint32_t tag = hak_pagemap_tag(unit);
+    if (tag >= HAK_TAG_CLASS_LIMIT)
+        return (struct block_place){BLOCK_SMALL, tag >> HAK_TAG_ID_SHIFT,
+                                    (tag & (HAK_TAG_CLASS_LIMIT - 1)) >> 4};
+    bool is_unit_start = (uintptr_t)p % HAK_UNIT_SIZE == 0;
+    if (tag == HAK_KIND_SPAN && is_unit_start)
+        return (struct block_place){BLOCK_LARGE, 0, 0};
+    if (tag == HAK_KIND_BIG && is_unit_start)
+        return (struct block_place){BLOCK_BIG, 0, 0};
+    if (tag == HAK_KIND_SPAN_FREED && is_unit_start)
+        hak_misuse_fatal(function, p, HAK_MISUSE_DOUBLE_FREE, HAK_CLASS_WORD_LARGE, 0);
+    block_explain_stray(function, p, (hak_unit)unit);
+}
+
+/* ---- allocation ---- */
+
+/* The smallest class that holds `size` at `align`; 0: not a small block. */
+static unsigned block_class_for(size_t size, size_t align) {
+    if (size > HAK_MID_MAX || align > HAK_UNIT_SIZE)
+        return 0;
+    unsigned class_index = hak_size_class_of(hak_max(size, align));
+    /* Slabs start at a multiple of 64 KiB and have no header: a class whose size is a multiple of
+     * the alignment has all its blocks aligned. Powers of two are classes, so there is one. */
+    while (hak_size_classes[class_index].size & (align - 1))
+        class_index++;
+    return class_index;
+}
+
+static void *block_alloc_small(unsigned class_index) {
+    struct hak_heap *heap = hak_heap_acquire();
+    if (heap == NULL)
+        return NULL;
+    /* The magazine may have blocks: alignment and late threads come here without trying it. */
+    struct hak_magazine *magazine = &heap->magazines.of_class[class_index];
+    void *p = *magazine->top;
+    if (p)
+        magazine->top--;
+    else
+        p = hak_heap_refill(heap, class_index);
+    hak_heap_return(heap);
+    return p;
+}
+
+static void *block_alloc_any(size_t carried, size_t align, bool *is_zeroed) {
+    *is_zeroed = false;
+    unsigned class_index = block_class_for(carried, align);
+    if (class_index)
+        return block_alloc_small(class_index);
+    if (carried <= HAK_LARGE_MAX && align <= HAK_LARGE_ALIGN_MAX)
+        return hak_span_alloc(carried, align, is_zeroed);
+    *is_zeroed = true;
+    return hak_big_alloc(carried, align);
+}
+
+void *hak_block_alloc(struct hak_block_request request) {
+    void *p = NULL;
+    bool is_zeroed;
+    if (request.size <= PTRDIFF_MAX && hak_start())
+        p = block_alloc_any(hak_max(request.size + HAK_BLOCK_TAIL, 1), request.align, &is_zeroed);
+    if (p == NULL) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    if (request.must_be_zero && !is_zeroed)
+        memset(p, 0, request.size);
+    if (HAK_CANARY)
+        hak_canary_set(p);
+    return p;
+}
+
+size_t hak_block_good_size(size_t size, size_t align) {
+    if (size > PTRDIFF_MAX || align > PTRDIFF_MAX / 4)
+        return 0;
+    size_t carried = hak_max(size + HAK_BLOCK_TAIL, 1);
+    unsigned class_index = block_class_for(carried, hak_max(align, HAK_BLOCK_ALIGN));
+    if (class_index)
+        return hak_size_classes[class_index].size - HAK_BLOCK_TAIL;
+    bool is_large = carried <= HAK_LARGE_MAX && align <= HAK_LARGE_ALIGN_MAX;
+    size_t granule = is_large ? HAK_UNIT_SIZE : hak_vm_page_size();
+    return hak_align_up(carried, granule) - HAK_BLOCK_TAIL;
+}
+
+/* ---- free ---- */
+
+/*
+ * checks=1: could a block of this class have been requested with `size`? realloc may have shrunk it
+ * in place to half its size, and an alignment may have asked for a larger class.
+ */
+static bool block_size_is_possible(size_t size, bool is_aligned, unsigned class_index) {
+    size_t usable = hak_size_classes[class_index].size - HAK_BLOCK_TAIL;
+    if (size > usable)
+        return false;
+    return is_aligned || size >= usable / 2 ||
+           hak_size_class_of(hak_max(size + HAK_BLOCK_TAIL, 1)) == class_index;
+}
+
+static void block_free_small(void *p, const char *function, const struct block_place *place) {
+    struct hak_heap *own = hak_heap_current();
+    if (own && own->id == place->owner)
+        hak_heap_flush(own, place->class_index, p, function);
+    else
+        hak_heap_free_remote(place->owner, place->class_index, p, function);
+}
+
+void hak_block_free(void *p, const char *function, size_t size, bool is_aligned) {
+    if (p == NULL)
+        return;
+    struct block_place place = block_locate(p, function);
+    enum hak_misuse misuse = HAK_MISUSE_NONE;
+    switch (place.tier) {
+    case BLOCK_SMALL:
+        if (HAK_UNLIKELY(hak_options.checks) && size != HAK_SIZE_UNKNOWN &&
+            !block_size_is_possible(size, is_aligned, place.class_index))
+            block_misuse(function, p, HAK_MISUSE_WRONG_SIZE, &place);
+        block_free_small(p, function, &place);
+        return;
+    case BLOCK_LARGE:
+        misuse = hak_span_free(p);
+        break;
+    case BLOCK_BIG:
+        misuse = hak_big_free(p);
+        break;
+    }
+    if (misuse != HAK_MISUSE_NONE)
+        block_misuse(function, p, misuse, &place);
+}
+
+/* ---- looking at a block ---- */
+
+size_t hak_block_usable_slow(const void *p, const char *function) {
+    struct block_place place = block_locate(p, function);
+    if (place.tier == BLOCK_LARGE)
+        return hak_span_size(p) - HAK_BLOCK_TAIL;
+    if (place.tier == BLOCK_BIG)
+        return hak_big_size(p) - HAK_BLOCK_TAIL;
+    return hak_size_classes[place.class_index].size - HAK_BLOCK_TAIL;
+}
+
+/* checks=1: realloc and malloc_usable_size must not be fooled either. */
+static void block_examine(const void *p, const char *function, const struct block_place *place) {
+    enum hak_misuse misuse = HAK_MISUSE_NONE;
+    if (place->tier != BLOCK_SMALL)
+        return;
+    if (hak_options.checks)
+        misuse = hak_heap_examine(place->owner, place->class_index, p);
+    else if (!hak_slab_is_block_start(p, place->class_index))
+        misuse = HAK_MISUSE_INSIDE;
+    if (misuse != HAK_MISUSE_NONE)
+        block_misuse(function, p, misuse, place);
+}
+
+bool hak_block_resize(void *p, size_t size, size_t *usable) {
+    struct block_place place = block_locate(p, "realloc");
+    size_t carried = size + HAK_BLOCK_TAIL;
+    block_examine(p, "realloc", &place);
+    if (HAK_CANARY)
+        hak_canary_check(p, "realloc");
+    *usable = hak_block_usable_slow(p, "realloc");
+    bool fits = false;
+    switch (place.tier) {
+    case BLOCK_SMALL: /* shrinking in place while at least half is used */
+        fits = size <= *usable && (size >= *usable / 2 ||
+                                   hak_size_class_of(hak_max(carried, 1)) == place.class_index);
+        break;
+    case BLOCK_LARGE:
+        fits = carried > HAK_MID_MAX && carried <= HAK_LARGE_MAX && hak_span_resize(p, carried);
+        break;
+    case BLOCK_BIG:
+        fits = carried > HAK_LARGE_MAX && hak_big_fits(p, carried);
+        break;
+    }
+    if (fits)
+        *usable = hak_block_usable_slow(p, "realloc");
+    if (fits && HAK_CANARY)
+        hak_canary_set(p);
+    return fits;
+}
+
+/* ---- canaries ---- */
+
+static uint64_t canary_value(const void *p) {
+    return (uint64_t)(uintptr_t)p * UINT64_C(0x9e3779b97f4a7c15) | 1;
+}
+
+void hak_canary_set(void *p) {
+    uint64_t value = canary_value(p);
+    memcpy((char *)p + hak_block_usable_slow(p, "malloc"), &value, sizeof value);
+}
+
+void hak_canary_check(const void *p, const char *function) {
+    uint64_t value;
+    struct block_place place = block_locate(p, function);
+    block_examine(p, function, &place); /* an interior pointer has no canary to look at */
+    memcpy(&value, (const char *)p + hak_block_usable_slow(p, function), sizeof value);
+    if (value != canary_value(p))
+        block_misuse(function, p, HAK_MISUSE_CANARY, &place);
+}

@@ -1,0 +1,93 @@
+/* src/api/block.h — from a request to a block and back: what all entry points share. SPDX-License-Identifier: MIT */
+
+/*
+ *   malloc -> block_pop                     hit: the magazine's top block
+ *          -> hak_block_alloc -> hak_heap_refill | hak_span_alloc | hak_big_alloc
+ *   free   -> hak_magazine_push             hit: the block goes on top
+ *          -> hak_block_free  -> hak_heap_flush | hak_heap_free_remote | hak_span_free | hak_big_free
+ *
+ * Canary builds (HAK_CANARY=1) make every block carry 8 bytes more, at its end, and check them on
+ * free: they prove that what a block carries extra never changes how its tier behaves.
+ */
+#ifndef HAK_API_BLOCK_H
+#define HAK_API_BLOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "heap/heap.h"
+#include "slab/size_class.h"
+
+#ifndef HAK_CANARY
+#define HAK_CANARY 0
+#endif
+
+#define HAK_BLOCK_ALIGN 16u /* bytes; alignof(max_align_t) and the SysV ABI's stack alignment */
+#define HAK_BLOCK_TAIL (HAK_CANARY ? sizeof(uint64_t) : 0) /* bytes carried extra */
+#define HAK_SIZE_UNKNOWN SIZE_MAX
+
+struct hak_block_request {
+    size_t size;       /* bytes, without the tail */
+    size_t align;      /* power of two, at least HAK_BLOCK_ALIGN */
+    bool must_be_zero;
+};
+
+/* The slow path of every allocation: any size, any alignment. NULL with errno = ENOMEM. */
+HAK_COLD void *hak_block_alloc(struct hak_block_request request);
+
+/*
+ * The slow path of every free. `function`: the entry point's name for messages. `size`: what the
+ * caller says was requested, or HAK_SIZE_UNKNOWN.
+ */
+HAK_NOINLINE void hak_block_free(void *p, const char *function, size_t size, bool is_aligned);
+
+/* Usable bytes. `function` for messages: reports misuse and does not return. p != NULL. */
+HAK_NOINLINE size_t hak_block_usable_slow(const void *p, const char *function);
+
+/* Tries to hold `size` bytes, 1 … PTRDIFF_MAX, in place. *usable is what it holds now. */
+bool hak_block_resize(void *p, size_t size, size_t *usable);
+
+/* What hak_block_alloc() would give for this request; 0: it cannot be. */
+size_t hak_block_good_size(size_t size, size_t align);
+
+/* Canary builds: sets the block's tail; reports a changed one. p != NULL. */
+void hak_canary_set(void *p);
+void hak_canary_check(const void *p, const char *function);
+
+/* A small block from the magazine; NULL: the slow path decides, whatever the reason. */
+HAK_INLINE void *block_pop(size_t size) {
+    if (HAK_CANARY && HAK_UNLIKELY(size > PTRDIFF_MAX))
+        return NULL; /* size + tail would wrap */
+    size_t carried = size + HAK_BLOCK_TAIL;
+    void *p;
+    if (HAK_LIKELY(carried <= HAK_TINY_MAX))
+        p = hak_magazine_pop(hak_tiny_class_offset(carried));
+    else if (HAK_LIKELY(carried <= HAK_MID_MAX))
+        p = hak_magazine_pop(hak_mid_class_offset(carried));
+    else
+        return NULL;
+    if (HAK_CANARY && p)
+        hak_canary_set(p);
+    return p;
+}
+
+/* Takes the block if it is the thread's own and its magazine has room. */
+HAK_INLINE bool block_push(void *p, const char *function) {
+    if (HAK_CANARY && p)
+        hak_canary_check(p, function);
+    return hak_magazine_push(p);
+}
+
+HAK_INLINE size_t block_usable(const void *p, const char *function) {
+    size_t unit;
+    if (HAK_LIKELY(hak_pagemap_find(p, &unit))) {
+        uint32_t tag = hak_pagemap_tag(unit);
+        if (HAK_LIKELY(tag >= HAK_TAG_CLASS_LIMIT) && !HAK_CANARY)
+            return hak_class_offset_size(tag & (HAK_TAG_CLASS_LIMIT - 1));
+    }
+    return hak_block_usable_slow(p, function);
+}
+
+#endif

@@ -1,0 +1,134 @@
+/* src/api/entry.c — malloc, calloc, realloc, free and their sized forms. SPDX-License-Identifier: MIT */
+
+#include <errno.h>
+#include <hakmem/hakmem.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "api/block.h"
+#include "api/export.h"
+
+/* Blocks up to this size are cleared by a short loop: a call to memset costs more. */
+enum { ENTRY_CLEAR_INLINE_MAX = 256 };
+
+HAK_PUBLIC void *hakmem_malloc(size_t size) {
+    void *p = block_pop(size);
+    if (HAK_LIKELY(p != NULL))
+        return p;
+    return hak_block_alloc((struct hak_block_request){size, HAK_BLOCK_ALIGN, false});
+}
+HAK_EXPORT(malloc);
+HAK_EXPORT_AS(__libc_malloc, malloc);
+
+HAK_PUBLIC void hakmem_free(void *p) {
+    if (HAK_LIKELY(block_push(p, "free")))
+        return;
+    hak_block_free(p, "free", HAK_SIZE_UNKNOWN, false);
+}
+HAK_EXPORT(free);
+HAK_EXPORT_AS(__libc_free, free);
+HAK_EXPORT_AS(cfree, free);
+HAK_EXPORT_AS(__libc_cfree, free);
+extern HAK_PUBLIC void hakmem_cfree(void *p) __attribute__((alias("hakmem_free")));
+
+/* Sixteen bytes at a time: blocks are multiples of 16, and rounding up stays inside. */
+HAK_INLINE void entry_clear(void *p, size_t size) {
+    typedef uint64_t pair __attribute__((vector_size(16), may_alias));
+    if (size > ENTRY_CLEAR_INLINE_MAX) {
+        memset(p, 0, size);
+        return;
+    }
+    pair *word = p;
+    pair *end = (pair *)((char *)p + ((size + 15) & ~(size_t)15));
+    for (; word < end; word++)
+        *word = (pair){0, 0};
+}
+
+HAK_PUBLIC void *hakmem_calloc(size_t count, size_t size) {
+    size_t total;
+    if (HAK_UNLIKELY(__builtin_mul_overflow(count, size, &total))) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    void *p = block_pop(total);
+    if (HAK_UNLIKELY(p == NULL))
+        return hak_block_alloc((struct hak_block_request){total, HAK_BLOCK_ALIGN, true});
+    if (HAK_CANARY)
+        memset(p, 0, total); /* rounding up would reach the canary */
+    else
+        entry_clear(p, total);
+    return p;
+}
+HAK_EXPORT(calloc);
+HAK_EXPORT_AS(__libc_calloc, calloc);
+
+static HAK_NOINLINE void *entry_realloc_slow(void *p, size_t size) {
+    if (p == NULL)
+        return hakmem_malloc(size);
+    if (size == 0) {
+        hak_block_free(p, "realloc", HAK_SIZE_UNKNOWN, false);
+        return NULL;
+    }
+    if (size > PTRDIFF_MAX) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    size_t usable;
+    if (hak_block_resize(p, size, &usable))
+        return p;
+    void *moved = hakmem_malloc(size);
+    if (moved == NULL)
+        return NULL;
+    memcpy(moved, p, usable < size ? usable : size);
+    hakmem_free(p);
+    return moved;
+}
+
+HAK_PUBLIC void *hakmem_realloc(void *p, size_t size) {
+    return entry_realloc_slow(p, size);
+}
+HAK_EXPORT(realloc);
+HAK_EXPORT_AS(__libc_realloc, realloc);
+
+HAK_PUBLIC void *hakmem_reallocarray(void *p, size_t count, size_t size) {
+    size_t total;
+    if (HAK_UNLIKELY(__builtin_mul_overflow(count, size, &total))) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return hakmem_realloc(p, total);
+}
+HAK_EXPORT(reallocarray);
+
+HAK_PUBLIC void hakmem_free_sized(void *p, size_t size) {
+    if (HAK_LIKELY(block_push(p, "free_sized")))
+        return;
+    hak_block_free(p, "free_sized", size, false);
+}
+HAK_EXPORT(free_sized);
+
+HAK_PUBLIC void hakmem_free_aligned_sized(void *p, size_t alignment, size_t size) {
+    (void)alignment;
+    if (HAK_LIKELY(block_push(p, "free_aligned_sized")))
+        return;
+    hak_block_free(p, "free_aligned_sized", size, true);
+}
+HAK_EXPORT(free_aligned_sized);
+
+HAK_PUBLIC void hakmem_sdallocx(void *p, size_t size, int flags) {
+    if (HAK_LIKELY(block_push(p, "sdallocx")))
+        return;
+    hak_block_free(p, "sdallocx", size, flags != 0);
+}
+HAK_EXPORT(sdallocx);
+
+HAK_PUBLIC size_t hakmem_malloc_usable_size(void *p) {
+    if (HAK_UNLIKELY(p == NULL))
+        return 0;
+    return block_usable(p, "malloc_usable_size");
+}
+HAK_EXPORT(malloc_usable_size);
+
+HAK_PUBLIC const char *hakmem_version(void) {
+    return HAKMEM_VERSION;
+}

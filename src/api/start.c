@@ -1,0 +1,64 @@
+/* src/api/start.c — start-up and the exit report. SPDX-License-Identifier: MIT */
+
+/*
+ *   hak_start -> options, policy, limits     no memory needed, no way to fail
+ *             -> thread-exit hook
+ *             -> fork hooks                  last, without the lock: libc may allocate for them
+ *
+ * The first arena is made when the first block is asked for.
+ */
+
+#include "api/start.h"
+
+#include "ace/ace.h"
+#include "base/atomic.h"
+#include "base/lock.h"
+#include "heap/fork.h"
+#include "heap/heap.h"
+#include "observe/report.h"
+#include "options/options.h"
+#include "prim/prim.h"
+#include "vm/vm.h"
+
+static struct {
+    struct hak_lock lock;
+    _Atomic bool is_ready;
+} g_start = {.lock = HAK_LOCK_INIT(HAK_RANK_INIT)};
+
+static bool start_locked(void) {
+    char **environment = hak_prim_environment();
+    if (environment && !hak_prim_is_secure())
+        hak_options_load(environment);
+    hak_ace_init((enum hak_ace_mode)hak_options.ace, hak_options.checks);
+    hak_vm_init();
+    return hak_heap_init() == 0;
+}
+
+static bool start_slow(void) {
+    bool is_first = false;
+    hak_lock_acquire(&g_start.lock);
+    if (!hak_atomic_load_relaxed(&g_start.is_ready) && start_locked()) {
+        is_first = true;
+        /* Release: options and policy are there before anyone sees that start-up is done. Pairs with
+         * the acquire in hak_start(). */
+        hak_atomic_store_release(&g_start.is_ready, true);
+    }
+    hak_lock_release(&g_start.lock);
+    if (is_first && hak_fork_init() != 0)
+        return true; /* no memory for libc's list: fork then works as without threads */
+    return hak_atomic_load_relaxed(&g_start.is_ready);
+}
+
+bool hak_start(void) {
+    return HAK_LIKELY(hak_atomic_load_acquire(&g_start.is_ready)) || start_slow();
+}
+
+/* Early, so that our fork handlers are the first registered: prepare then runs last. */
+__attribute__((constructor)) static void start_at_load(void) {
+    hak_start();
+}
+
+__attribute__((destructor)) static void start_at_exit(void) {
+    if (hak_options.report)
+        hak_report_print("report at exit");
+}

@@ -1,0 +1,116 @@
+/* src/arena/meta.c — hakmem's own memory: heaps, magazines, records. SPDX-License-Identifier: MIT */
+
+/*
+ * A bump pointer through units taken from the pool, and a free list per power of two. Nothing goes
+ * back to the pool: heaps never die, and magazine storage that shrinks serves the next to grow.
+ */
+
+#include "arena/meta.h"
+
+#include <stdint.h>
+
+#include "arena/pagemap.h"
+#include "arena/pool.h"
+#include "base/bits.h"
+#include "base/lock.h"
+
+enum { META_SMALLEST_LOG2 = 4, META_LARGEST_LOG2 = 15, META_LISTS = 12 };
+_Static_assert(META_LISTS == META_LARGEST_LOG2 - META_SMALLEST_LOG2 + 1, "one list per size");
+
+struct meta_free {
+    struct meta_free *next;
+};
+
+static struct {
+    struct hak_lock lock;
+    char *bump;                            /* [lock] */
+    char *bump_end;                        /* [lock] */
+    size_t bytes;                          /* [lock] handed out */
+    struct meta_free *lists[META_LISTS];   /* [lock] freed pieces, by power of two */
+} g_meta = {.lock = HAK_LOCK_INIT(HAK_RANK_META)};
+
+static unsigned meta_list_of(size_t size) {
+    unsigned log2 = size <= 1 ? 0 : hak_highest_bit(size - 1) + 1;
+    return log2 <= META_SMALLEST_LOG2 ? 0 : log2 - META_SMALLEST_LOG2;
+}
+
+static void *meta_take_units(uint32_t count) {
+    struct hak_pool_run run = hak_pool_take(count, 1);
+    if (run.first == HAK_UNIT_NONE)
+        return NULL;
+    for (uint32_t i = 0; i < count; i++)
+        hak_pagemap_set(run.first + i, HAK_KIND_META);
+    return hak_unit_address(run.first);
+}
+
+static void *meta_bump(size_t size) {
+    uintptr_t align = size >= HAK_CACHE_LINE ? HAK_CACHE_LINE : (size_t)1 << META_SMALLEST_LOG2;
+    char *start = (char *)hak_align_up((uintptr_t)g_meta.bump, align);
+    if (start == NULL || start > g_meta.bump_end || size > (size_t)(g_meta.bump_end - start)) {
+        start = meta_take_units(1); /* what is left of the old unit is at most the largest piece */
+        if (start == NULL)
+            return NULL;
+        g_meta.bump_end = start + HAK_UNIT_SIZE;
+    }
+    g_meta.bump = start + size;
+    return start;
+}
+
+void *hak_meta_alloc(size_t size) {
+    unsigned list = meta_list_of(size);
+    void *memory;
+    hak_lock_acquire(&g_meta.lock);
+    if (list >= META_LISTS) {
+        size = hak_align_up(size, HAK_UNIT_SIZE);
+        memory = meta_take_units((uint32_t)(size / HAK_UNIT_SIZE));
+    } else {
+        size = (size_t)1 << (list + META_SMALLEST_LOG2);
+        memory = g_meta.lists[list];
+        if (memory)
+            g_meta.lists[list] = g_meta.lists[list]->next;
+        else
+            memory = meta_bump(size);
+    }
+    g_meta.bytes += memory ? size : 0;
+    hak_lock_release(&g_meta.lock);
+    return memory;
+}
+
+void hak_meta_free(void *memory, size_t size) {
+    unsigned list = meta_list_of(size);
+    hak_lock_acquire(&g_meta.lock);
+    if (list >= META_LISTS) {
+        size = hak_align_up(size, HAK_UNIT_SIZE);
+        uint32_t count = (uint32_t)(size / HAK_UNIT_SIZE);
+        hak_unit first = hak_unit_of(memory);
+        for (uint32_t i = 0; i < count; i++)
+            hak_pagemap_set(first + i, HAK_KIND_NONE);
+        hak_pool_put(first, count);
+    } else {
+        size = (size_t)1 << (list + META_SMALLEST_LOG2);
+        struct meta_free *piece = memory;
+        piece->next = g_meta.lists[list];
+        g_meta.lists[list] = piece;
+    }
+    g_meta.bytes -= size;
+    hak_lock_release(&g_meta.lock);
+}
+
+size_t hak_meta_bytes(void) {
+    hak_lock_acquire(&g_meta.lock);
+    size_t bytes = g_meta.bytes;
+    hak_lock_release(&g_meta.lock);
+    return bytes;
+}
+
+void hak_meta_fork_prepare(void) HAK_NO_LOCK_ANALYSIS {
+    hak_lock_acquire_for_fork(&g_meta.lock);
+}
+
+void hak_meta_fork_parent(void) HAK_NO_LOCK_ANALYSIS {
+    hak_lock_release(&g_meta.lock);
+}
+
+void hak_meta_fork_child(void) {
+    hak_lock_reset(&g_meta.lock);
+}

@@ -1,0 +1,77 @@
+/* src/arena/pagemap.h — address -> owner and class. SPDX-License-Identifier: MIT */
+
+/*
+ * One 32-bit tag per unit of the window:
+ *
+ *   31                       11 10            0
+ *   |  heap id, 21 bits        |  class × 16   |     a unit of a slab (interior units as well)
+ *   |  0                       |  kind         |     everything else
+ *
+ * so that `tag ^ own_tag < HAK_TAG_CLASS_LIMIT` settles in one compare that a pointer is a block of
+ * the calling thread's heap, and leaves the byte offset of its class. Id 0 is never a heap; the id
+ * of all ones belongs to heaps that must never own anything (empty, late).
+ *
+ * Tags are read without order: whoever holds a block of a slab holds its tag still (a slab's owner
+ * and class change only when none of its blocks is out).
+ *
+ * The table covers the window and no more: 4 bytes per 64 KiB, read-only zero pages but for the
+ * parts that describe our ranges. A pointer outside is known to be foreign by one compare.
+ */
+#ifndef HAK_ARENA_PAGEMAP_H
+#define HAK_ARENA_PAGEMAP_H
+
+#include <stdbool.h>
+
+#include "arena/unit.h"
+#include "base/atomic.h"
+#include "base/compiler.h"
+
+#define HAK_TAG_ID_SHIFT 11
+#define HAK_TAG_CLASS_LIMIT (UINT32_C(1) << HAK_TAG_ID_SHIFT)
+#define HAK_TAG_ID_NEVER (UINT32_MAX >> HAK_TAG_ID_SHIFT) /* id of the heaps that own nothing */
+
+enum hak_kind { /* tags below HAK_TAG_CLASS_LIMIT */
+    HAK_KIND_NONE = 0,       /* not ours, interior of a large block, or a unit in the shared pool */
+    HAK_KIND_SPAN = 1,       /* first unit of a Large block */
+    HAK_KIND_SPAN_FREED = 2, /* was HAK_KIND_SPAN until free; not handed out again since */
+    HAK_KIND_BIG = 3,        /* first user unit of a Big block */
+    HAK_KIND_META = 4        /* hakmem's own data */
+};
+
+/*
+ * Three variables and no struct: compilers would take a struct's address first, one instruction more
+ * on every free. Fixed after start-up.
+ */
+extern HAK_INTERNAL uintptr_t hak_pagemap_base;        /* the window's */
+extern HAK_INTERNAL size_t hak_pagemap_unit_count;     /* units covered; 0 before start-up: all is foreign */
+extern HAK_INTERNAL _Atomic uint32_t *hak_pagemap_tags; /* [A] each written by whoever owns the unit */
+
+/* True when the pointer lies in the window; *unit is then its unit. */
+HAK_INLINE bool hak_pagemap_find(const void *p, size_t *unit) {
+    size_t index = ((uintptr_t)p - hak_pagemap_base) >> HAK_UNIT_SHIFT;
+    *unit = index;
+    return HAK_LIKELY(index < hak_pagemap_unit_count);
+}
+
+HAK_INLINE uint32_t hak_pagemap_tag(size_t unit) {
+    return hak_atomic_load_relaxed(&hak_pagemap_tags[unit]);
+}
+
+HAK_INLINE void hak_pagemap_set(hak_unit unit, uint32_t tag) {
+    hak_atomic_store_relaxed(&hak_pagemap_tags[unit], tag);
+}
+
+HAK_INLINE hak_unit hak_unit_of(const void *p) {
+    return (hak_unit)(((uintptr_t)p - hak_pagemap_base) >> HAK_UNIT_SHIFT);
+}
+
+HAK_INLINE void *hak_unit_address(hak_unit unit) {
+    return (void *)(hak_pagemap_base + ((uintptr_t)unit << HAK_UNIT_SHIFT));
+}
+
+/* Maps the table over the window. Once, at start-up. 0 or ENOMEM. */
+HAK_NODISCARD int hak_pagemap_init(void);
+/* Makes the tags of these units writable; 0 or an errno value. Any thread; idempotent. */
+HAK_NODISCARD int hak_pagemap_cover(hak_unit first, uint32_t count);
+
+#endif

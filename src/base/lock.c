@@ -1,0 +1,136 @@
+/* src/base/lock.c — a futex lock with a rank. SPDX-License-Identifier: MIT */
+
+#include "base/lock.h"
+
+#include "base/atomic.h"
+#include "base/fatal.h"
+#include "prim/prim.h"
+
+enum { LOCK_FREE, LOCK_HELD, LOCK_CONTENDED };
+
+/* Tries before sleeping: a slow path holds a lock for some hundred instructions. */
+enum { LOCK_SPINS = 64 };
+
+static struct {
+    _Atomic uintptr_t forking_thread; /* [A] holds every lock while it forks; 0: nobody */
+    _Atomic uint64_t wait_count;      /* [S] */
+    _Atomic uint64_t wake_count;      /* [S] */
+} g_lock;
+
+#if HAK_DEBUG >= 1
+static _Thread_local unsigned t_lock_held[HAK_RANK_VM + 1]; /* locks held, by rank */
+
+static void lock_note_acquire(const struct hak_lock *lock, bool is_try) {
+    for (unsigned rank = lock->rank; !is_try && rank <= HAK_RANK_VM; rank++)
+        hak_check(t_lock_held[rank] == 0);
+    t_lock_held[lock->rank]++;
+}
+
+static void lock_note_release(const struct hak_lock *lock) {
+    hak_check(t_lock_held[lock->rank] > 0);
+    t_lock_held[lock->rank]--;
+}
+
+static void lock_note_check(const struct hak_lock *lock) {
+    hak_check(t_lock_held[lock->rank] > 0);
+}
+#else
+static void lock_note_acquire(const struct hak_lock *lock, bool is_try) {
+    (void)lock;
+    (void)is_try;
+}
+
+static void lock_note_release(const struct hak_lock *lock) {
+    (void)lock;
+}
+
+static void lock_note_check(const struct hak_lock *lock) {
+    (void)lock;
+}
+#endif
+
+/* Relaxed: only the forking thread can see its own identity here, and it wrote it itself. */
+static bool lock_is_forking(void) {
+    return HAK_UNLIKELY(hak_atomic_load_relaxed(&g_lock.forking_thread) == hak_prim_thread_self());
+}
+
+static bool lock_take_free(struct hak_lock *lock) {
+    uint32_t expected = LOCK_FREE;
+    /* Acquire: pairs with the release in hak_lock_release(). */
+    return hak_atomic_cas_acquire(&lock->state, &expected, LOCK_HELD);
+}
+
+static HAK_COLD void lock_acquire_slow(struct hak_lock *lock) {
+    for (int spin = 0; spin < LOCK_SPINS; spin++) {
+        if (hak_atomic_load_relaxed(&lock->state) == LOCK_FREE && lock_take_free(lock))
+            return;
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+    }
+    /* Acquire: as above. The state stays 2, so our own release wakes the next sleeper. */
+    while (hak_atomic_exchange_acquire(&lock->state, LOCK_CONTENDED) != LOCK_FREE) {
+        hak_atomic_add_relaxed(&g_lock.wait_count, 1);
+        hak_prim_futex_wait(&lock->state, LOCK_CONTENDED);
+    }
+}
+
+void hak_lock_acquire(struct hak_lock *lock) HAK_NO_LOCK_ANALYSIS {
+    if (lock_is_forking())
+        return;
+    lock_note_acquire(lock, false);
+    if (HAK_UNLIKELY(!lock_take_free(lock)))
+        lock_acquire_slow(lock);
+}
+
+void hak_lock_acquire_for_fork(struct hak_lock *lock) HAK_NO_LOCK_ANALYSIS {
+    if (!lock_take_free(lock))
+        lock_acquire_slow(lock);
+    lock_note_acquire(lock, true);
+}
+
+bool hak_lock_try_acquire(struct hak_lock *lock) HAK_NO_LOCK_ANALYSIS {
+    if (lock_is_forking())
+        return true;
+    if (!lock_take_free(lock))
+        return false;
+    lock_note_acquire(lock, true);
+    return true;
+}
+
+void hak_lock_release(struct hak_lock *lock) HAK_NO_LOCK_ANALYSIS {
+    if (lock_is_forking())
+        return;
+    lock_note_release(lock);
+    /* Release: what the lock guards is visible to the next holder. */
+    if (HAK_UNLIKELY(hak_atomic_exchange_release(&lock->state, LOCK_FREE) == LOCK_CONTENDED)) {
+        hak_atomic_add_relaxed(&g_lock.wake_count, 1);
+        hak_prim_futex_wake_one(&lock->state);
+    }
+}
+
+void hak_lock_assert_held(const struct hak_lock *lock) {
+    if (!lock_is_forking())
+        lock_note_check(lock);
+}
+
+void hak_lock_fork_begin(void) {
+    hak_atomic_store_relaxed(&g_lock.forking_thread, hak_prim_thread_self());
+}
+
+void hak_lock_fork_end(void) {
+    hak_atomic_store_relaxed(&g_lock.forking_thread, 0);
+}
+
+void hak_lock_reset(struct hak_lock *lock) {
+    lock_note_release(lock);
+    hak_atomic_store_relaxed(&lock->state, LOCK_FREE);
+}
+
+uint64_t hak_lock_wait_count(void) {
+    return hak_atomic_load_relaxed(&g_lock.wait_count);
+}
+
+uint64_t hak_lock_wake_count(void) {
+    return hak_atomic_load_relaxed(&g_lock.wake_count);
+}

@@ -1,0 +1,47 @@
+/* src/heap/fork.c — fork with other threads inside the allocator. SPDX-License-Identifier: MIT */
+
+/*
+ * prepare takes every lock in order (docs/concurrency.md), so no other thread is inside a slow path
+ * when memory is copied; a fast path cut in half loses at most one block, because the slot is
+ * written before the top. In the child the other threads do not exist: their heaps become orphans,
+ * magazines as they are. Until our parent or child handler runs, the forking thread passes through
+ * locks freely: handlers of other libraries run in between and allocate.
+ */
+
+#include "heap/fork.h"
+
+#include "arena/meta.h"
+#include "arena/pool.h"
+#include "base/lock.h"
+#include "heap/heap.h"
+#include "heap/registry.h"
+#include "prim/prim.h"
+#include "vm/vm.h"
+
+static void fork_prepare(void) {
+    hak_registry_fork_prepare();
+    hak_meta_fork_prepare();
+    hak_pool_fork_prepare();
+    hak_vm_fork_prepare();
+    hak_lock_fork_begin();
+}
+
+static void fork_parent(void) {
+    hak_lock_fork_end();
+    hak_vm_fork_parent();
+    hak_pool_fork_parent();
+    hak_meta_fork_parent();
+    hak_registry_fork_parent();
+}
+
+static void fork_child(void) {
+    hak_lock_fork_end();
+    hak_vm_fork_child();
+    hak_pool_fork_child();
+    hak_meta_fork_child();
+    hak_registry_fork_child(hak_heap_current());
+}
+
+int hak_fork_init(void) {
+    return hak_prim_fork_register(fork_prepare, fork_parent, fork_child);
+}

@@ -1,0 +1,148 @@
+/* src/heap/heap.h — a thread's allocator state. SPDX-License-Identifier: MIT */
+
+/*
+ * A heap is a set of magazines, which only its thread touches and which is all that malloc and free
+ * see while they hit, and the slabs behind them, guarded by the heap's lock: any thread may put a
+ * block back into another heap's slab by taking that lock.
+ *
+ *   magazine:   storage                         top                 limit
+ *               | NULL | block | block | block  |  free slot  | … | |
+ *
+ *   storage[0] == NULL: malloc finds an empty magazine without a bounds check
+ *   top in storage … limit; empty: top == storage; full: top == limit = storage + capacity
+ *
+ * Heaps live in metadata and never die. A thread without one points to the *empty heap*, whose
+ * magazines are all both empty and full and whose tag matches nothing: its first operation takes
+ * the slow path by itself. An exiting thread's heap becomes an *orphan*, magazines filled, and is
+ * adopted whole by the next thread that needs one.
+ */
+#ifndef HAK_HEAP_HEAP_H
+#define HAK_HEAP_HEAP_H
+
+#include <stdalign.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arena/pagemap.h"
+#include "base/compiler.h"
+#include "base/lock.h"
+#include "base/misuse.h"
+#include "slab/size_class.h"
+#include "slab/slab.h"
+
+struct hak_magazine {
+    void **top;   /* the block malloc gives next; *top == NULL: empty */
+    void **limit; /* the last slot */
+};
+
+_Static_assert(sizeof(struct hak_magazine) == 16, "a class's offset, class × 16, is its magazine's");
+
+/* What the fast paths see of a heap. Owner thread only. */
+struct hak_magazines {
+    struct hak_magazine of_class[HAK_CLASS_COUNT];
+    uint32_t tag; /* id in place, class 0; fixed */
+};
+
+struct hak_heap {
+    struct hak_magazines magazines;       /* first: the thread's pointer is to both */
+    uint32_t id;                          /* fixed; 1 … HAK_TAG_ID_NEVER - 1 */
+    uint16_t capacity[HAK_CLASS_COUNT];   /* owner thread, under the lock: slots; 0: no storage yet */
+    uint8_t exit_rounds;                  /* owner thread: rounds of thread destructors seen */
+    alignas(HAK_CACHE_LINE) struct hak_lock lock; /* guards the rest and all [H] of its slabs */
+    size_t bytes_out;                     /* bytes in blocks outside the slabs: live + in magazines */
+    uint64_t refill_count;
+    uint64_t flush_count;
+    uint64_t remote_count;                /* blocks put back by other threads */
+    struct hak_heap *next_orphan;         /* under the registry's lock */
+    struct hak_slab_set slabs[HAK_CLASS_COUNT];
+};
+
+/* What ACE decides and heaps follow; written before the second thread exists. */
+struct hak_heap_policy {
+    uint16_t capacity_start[HAK_CLASS_COUNT]; /* slots; 2^k - 1 */
+    uint16_t capacity_max[HAK_CLASS_COUNT];   /* slots; 2^k - 1, or 0: no magazine at all */
+};
+extern HAK_INTERNAL struct hak_heap_policy hak_heap_policy;
+
+/* The calling thread's magazines; never NULL. Points to hak_heap_empty's while it has no heap. */
+extern HAK_INTERNAL _Thread_local struct hak_magazines *hak_thread_magazines;
+extern HAK_INTERNAL const struct hak_magazines hak_heap_empty;
+
+/* ---- the fast paths ---- */
+
+/* A block of the class at `offset` (class × 16) or NULL: take the slow path. Touches no block. */
+HAK_INLINE void *hak_magazine_pop(size_t offset) {
+    struct hak_magazine *magazine =
+        (struct hak_magazine *)((char *)hak_thread_magazines + offset);
+    void **top = magazine->top;
+    void *block = *top;
+    if (HAK_LIKELY(block != NULL))
+        magazine->top = top - 1;
+    return block;
+}
+
+/* Takes the block if it is the calling thread's own and there is room; else false: slow path. */
+HAK_INLINE bool hak_magazine_push(void *p) {
+    size_t unit;
+    if (HAK_UNLIKELY(!hak_pagemap_find(p, &unit)))
+        return false;
+    struct hak_magazines *magazines = hak_thread_magazines;
+    uint32_t offset = hak_pagemap_tag(unit) ^ magazines->tag;
+    if (HAK_UNLIKELY(offset >= HAK_TAG_CLASS_LIMIT))
+        return false;
+    struct hak_magazine *magazine = (struct hak_magazine *)((char *)magazines + offset);
+    void **top = magazine->top;
+    if (HAK_UNLIKELY(top == magazine->limit))
+        return false;
+    top[1] = p; /* before the top: a fork in between must not leave an empty slot below it */
+    atomic_signal_fence(memory_order_release);
+    magazine->top = top + 1;
+    return true;
+}
+
+/* ---- the slow paths ---- */
+
+/*
+ * The heap to work on: the calling thread's, given to it now if it had none. NULL: no memory. In
+ * a thread whose destructors have run it is borrowed, and goes back with hak_heap_return().
+ */
+struct hak_heap *hak_heap_acquire(void);
+void hak_heap_return(struct hak_heap *heap);
+/* The calling thread's heap, or NULL when it has none; for free, which needs none. */
+struct hak_heap *hak_heap_current(void);
+
+/* Fills the class's magazine and returns one block more. NULL: no memory. */
+void *hak_heap_refill(struct hak_heap *heap, unsigned class_index);
+/*
+ * Frees a block of this heap whose magazine is full: makes room, then keeps the block. Misuse found
+ * among the blocks that go back is reported at once (it does not return).
+ */
+void hak_heap_flush(struct hak_heap *heap, unsigned class_index, void *p, const char *function);
+/* Empties every magazine of a heap that the caller is the thread of. */
+void hak_heap_flush_all(struct hak_heap *heap);
+/* Frees a block of another thread's heap, or of any heap by a thread that has none. */
+void hak_heap_free_remote(uint32_t owner_id, unsigned class_index, void *p, const char *function);
+/*
+ * Looks at a block under its owner's lock: block start, handed out, not free. Exact only when no
+ * magazine can hold it (checks=1).
+ */
+enum hak_misuse hak_heap_examine(uint32_t owner_id, unsigned class_index, const void *p);
+
+/* Empties the calling thread's magazines and gives empty slabs of all heaps to the pool. */
+void hak_heap_trim(void);
+
+struct hak_heap_stats {
+    size_t heap_count;   /* ever made */
+    size_t orphan_count;
+    size_t bytes_out;    /* bytes in blocks outside the slabs: live + in magazines */
+    uint64_t refills;
+    uint64_t flushes;
+    uint64_t remote_frees;
+};
+struct hak_heap_stats hak_heap_stats(void);
+
+/* Registers thread exit. Once, at start-up. 0 or an errno value. */
+HAK_NODISCARD int hak_heap_init(void);
+
+#endif

@@ -1,0 +1,104 @@
+/* src/heap/lifecycle.c — which heap a thread works on, from its first call to its last. SPDX-License-Identifier: MIT */
+
+/*
+ *   no heap (empty) --first allocation--> has a heap --destructors' last round--> late
+ *
+ * A thread that only frees stays without one. Late threads (libc still frees a thread's buffers
+ * after all destructors) borrow an orphan for each allocation and free as strangers.
+ */
+
+#include "base/fatal.h"
+#include "heap/heap.h"
+#include "heap/registry.h"
+#include "prim/prim.h"
+
+/*
+ * Other libraries' destructors may run after ours and free or allocate. libc calls destructors in
+ * up to PTHREAD_DESTRUCTOR_ITERATIONS (4) rounds while values are set again: we stay to the last.
+ */
+enum { LIFECYCLE_EXIT_ROUNDS = 4 };
+
+static _Thread_local bool t_lifecycle_is_late;
+
+struct hak_heap *hak_heap_current(void) {
+    struct hak_magazines *magazines = hak_thread_magazines;
+    return magazines == &hak_heap_empty ? NULL : (struct hak_heap *)magazines;
+}
+
+struct hak_heap *hak_heap_acquire(void) {
+    struct hak_heap *heap = hak_heap_current();
+    if (heap)
+        return heap;
+    heap = hak_registry_take();
+    if (heap == NULL || t_lifecycle_is_late)
+        return heap;
+    heap->exit_rounds = 0;
+    hak_thread_magazines = &heap->magazines; /* before arming, which may allocate */
+    /* Without the hook the heap's memory stays with it after the thread's end; nothing breaks. */
+    int error = hak_prim_thread_exit_arm(heap);
+    (void)error;
+    return heap;
+}
+
+void hak_heap_return(struct hak_heap *heap) {
+    if (heap != hak_heap_current())
+        hak_registry_orphan(heap);
+}
+
+static void lifecycle_thread_exit(void *value) {
+    struct hak_heap *heap = value;
+    hak_assert(heap == hak_heap_current());
+    if (++heap->exit_rounds < LIFECYCLE_EXIT_ROUNDS && hak_prim_thread_exit_arm(heap) == 0)
+        return;
+    t_lifecycle_is_late = true;
+    hak_thread_magazines = (struct hak_magazines *)&hak_heap_empty;
+    hak_registry_orphan(heap); /* magazines stay filled: the next thread starts warm */
+}
+
+int hak_heap_init(void) {
+    return hak_prim_thread_exit_register(lifecycle_thread_exit);
+}
+
+/* Orphans are taken off the list one by one, emptied, and put back together. */
+static void lifecycle_flush_orphans(void) {
+    struct hak_heap *emptied = NULL;
+    struct hak_heap *heap;
+    while ((heap = hak_registry_take_orphan()) != NULL) {
+        hak_heap_flush_all(heap);
+        heap->next_orphan = emptied;
+        emptied = heap;
+    }
+    while ((heap = emptied) != NULL) {
+        emptied = heap->next_orphan;
+        hak_registry_orphan(heap);
+    }
+}
+
+void hak_heap_trim(void) {
+    struct hak_heap *own = hak_heap_current();
+    if (own)
+        hak_heap_flush_all(own);
+    lifecycle_flush_orphans();
+    for (uint32_t id = 1; id <= hak_registry_count(); id++) {
+        struct hak_heap *heap = hak_registry_heap(id);
+        hak_lock_acquire(&heap->lock);
+        for (unsigned class_index = 1; class_index < HAK_CLASS_COUNT; class_index++)
+            hak_slab_set_trim(&heap->slabs[class_index]);
+        hak_lock_release(&heap->lock);
+    }
+}
+
+struct hak_heap_stats hak_heap_stats(void) {
+    struct hak_heap_stats stats = {.heap_count = hak_registry_count(),
+                                   .orphan_count = hak_registry_orphan_count()};
+    for (uint32_t id = 1; id <= stats.heap_count; id++) {
+        struct hak_heap *heap = hak_registry_heap(id);
+        hak_lock_acquire(&heap->lock);
+        stats.bytes_out += heap->bytes_out;
+        stats.refills += heap->refill_count;
+        stats.flushes += heap->flush_count;
+        stats.remote_frees += heap->remote_count;
+        hak_lock_release(&heap->lock);
+    }
+    return stats;
+}

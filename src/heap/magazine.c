@@ -1,0 +1,155 @@
+/* src/heap/magazine.c — refill, flush and growth of magazines. SPDX-License-Identifier: MIT */
+
+/*
+ *   malloc, magazine empty -> hak_heap_refill -> magazine_grow           larger storage, if policy allows
+ *                                             -> hak_slab_set_take       half a magazine of blocks
+ *   free, magazine full    -> hak_heap_flush  -> magazine_grow           room, and nothing to flush
+ *                                             -> hak_slab_set_put        the oldest half goes home
+ *
+ * Everything here runs under the heap's lock, also what only the owner touches: a fork that waits
+ * for the lock then never sees half a change.
+ */
+
+#include <string.h>
+
+#include "arena/meta.h"
+#include "base/fatal.h"
+#include "base/log.h"
+#include "heap/heap.h"
+
+struct hak_heap_policy hak_heap_policy;
+
+/* What every magazine of the empty heap points to: both empty (*top == NULL) and full (top == limit). */
+static void *const g_magazine_null = NULL;
+
+const struct hak_magazines hak_heap_empty = {
+    .of_class = {[0 ... HAK_CLASS_COUNT - 1] = {(void **)&g_magazine_null,
+                                                (void **)&g_magazine_null}},
+    .tag = UINT32_MAX, /* HAK_TAG_ID_NEVER: no tag in the table matches */
+};
+
+_Thread_local struct hak_magazines *hak_thread_magazines =
+    (struct hak_magazines *)&hak_heap_empty; /* never written through */
+
+static void **magazine_storage(const struct hak_heap *heap, unsigned class_index) {
+    return heap->magazines.of_class[class_index].limit - heap->capacity[class_index];
+}
+
+static size_t storage_bytes(unsigned capacity) {
+    return (capacity + 1u) * sizeof(void *); /* a power of two: nothing lost in metadata */
+}
+
+/* First storage, or twice the room. False: already at the policy's limit, or no memory. */
+static bool magazine_grow(struct hak_heap *heap, unsigned class_index) {
+    unsigned old_capacity = heap->capacity[class_index];
+    unsigned capacity = old_capacity == 0 ? hak_heap_policy.capacity_start[class_index]
+                                          : old_capacity * 2 + 1;
+    if (capacity == 0 || capacity > hak_heap_policy.capacity_max[class_index])
+        return false;
+    void **storage = hak_meta_alloc(storage_bytes(capacity));
+    if (storage == NULL)
+        return false;
+    struct hak_magazine *magazine = &heap->magazines.of_class[class_index];
+    size_t held = 0;
+    storage[0] = NULL;
+    if (old_capacity > 0) {
+        void **old_storage = magazine_storage(heap, class_index);
+        held = (size_t)(magazine->top - old_storage);
+        memcpy(storage + 1, old_storage + 1, held * sizeof(void *));
+        hak_meta_free(old_storage, storage_bytes(old_capacity));
+    }
+    magazine->top = storage + held;
+    magazine->limit = storage + capacity;
+    heap->capacity[class_index] = (uint16_t)capacity;
+    hak_log(HAK_LOG_HEAP, "grow magazine", class_index, capacity);
+    return true;
+}
+
+static size_t heap_take(struct hak_heap *heap, unsigned class_index, void **out, size_t wanted) {
+    size_t taken =
+        hak_slab_set_take(&heap->slabs[class_index], class_index, heap->magazines.tag, out, wanted);
+    heap->bytes_out += taken * hak_size_classes[class_index].size;
+    return taken;
+}
+
+/* Puts blocks back into the heap's slabs, lock held; on misuse reports and does not return. */
+static void heap_put(struct hak_heap *heap, unsigned class_index, void *const *blocks, size_t count,
+                     const char *function) {
+    size_t done;
+    enum hak_misuse misuse =
+        hak_slab_set_put(&heap->slabs[class_index], class_index, blocks, count, &done);
+    uint32_t size = hak_size_classes[class_index].size;
+    if (HAK_UNLIKELY(misuse != HAK_MISUSE_NONE))
+        hak_misuse_fatal(function, blocks[done], misuse, size, heap->id);
+    heap->bytes_out -= count * size;
+}
+
+static void reverse(void **blocks, size_t count) {
+    for (size_t i = 0, j = count; i + 1 < j; i++) {
+        j--;
+        void *block = blocks[i];
+        blocks[i] = blocks[j];
+        blocks[j] = block;
+    }
+}
+
+void *hak_heap_refill(struct hak_heap *heap, unsigned class_index) {
+    void *block = NULL;
+    hak_lock_acquire(&heap->lock);
+    heap->refill_count++;
+    magazine_grow(heap, class_index);
+    unsigned capacity = heap->capacity[class_index];
+    if (capacity == 0) { /* no magazine by policy, or no memory for one */
+        heap_take(heap, class_index, &block, 1);
+    } else {
+        void **storage = magazine_storage(heap, class_index);
+        hak_assert(heap->magazines.of_class[class_index].top == storage);
+        size_t taken = heap_take(heap, class_index, storage + 1, (capacity + 1) / 2);
+        if (taken > 0) {
+            reverse(storage + 1, taken); /* malloc hands out ascending addresses */
+            block = storage[taken];
+            heap->magazines.of_class[class_index].top = storage + taken - 1;
+        }
+    }
+    hak_lock_release(&heap->lock);
+    return block;
+}
+
+/* Sends the oldest half home: they have been cold longest. */
+static void magazine_flush_half(struct hak_heap *heap, unsigned class_index, const char *function) {
+    struct hak_magazine *magazine = &heap->magazines.of_class[class_index];
+    void **storage = magazine_storage(heap, class_index);
+    size_t held = (size_t)(magazine->top - storage);
+    size_t count = (held + 1) / 2;
+    heap_put(heap, class_index, storage + 1, count, function);
+    memcpy(storage + 1, storage + 1 + count, (held - count) * sizeof(void *)); /* never overlaps */
+    magazine->top = storage + held - count;
+}
+
+void hak_heap_flush(struct hak_heap *heap, unsigned class_index, void *p, const char *function) {
+    struct hak_magazine *magazine = &heap->magazines.of_class[class_index];
+    hak_lock_acquire(&heap->lock);
+    heap->flush_count++;
+    if (!magazine_grow(heap, class_index) && heap->capacity[class_index] > 0)
+        magazine_flush_half(heap, class_index, function);
+    if (heap->capacity[class_index] > 0) {
+        magazine->top[1] = p;
+        magazine->top++;
+    } else {
+        heap_put(heap, class_index, &p, 1, function);
+    }
+    hak_lock_release(&heap->lock);
+}
+
+void hak_heap_flush_all(struct hak_heap *heap) {
+    hak_lock_acquire(&heap->lock);
+    for (unsigned class_index = 1; class_index < HAK_CLASS_COUNT; class_index++) {
+        if (heap->capacity[class_index] == 0)
+            continue;
+        void **storage = magazine_storage(heap, class_index);
+        struct hak_magazine *magazine = &heap->magazines.of_class[class_index];
+        heap_put(heap, class_index, storage + 1, (size_t)(magazine->top - storage), "free");
+        magazine->top = storage;
+    }
+    hak_lock_release(&heap->lock);
+}

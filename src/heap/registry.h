@@ -1,0 +1,29 @@
+/* src/heap/registry.h — all heaps: by id, and the orphans. SPDX-License-Identifier: MIT */
+#ifndef HAK_HEAP_REGISTRY_H
+#define HAK_HEAP_REGISTRY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "heap/heap.h"
+
+/* An orphan, newest first, or a new heap. NULL: no memory. */
+struct hak_heap *hak_registry_take(void);
+/* An orphan; NULL when there is none. The taker is its thread until it orphans it again. */
+struct hak_heap *hak_registry_take_orphan(void);
+/* The heap's thread is gone: its next taker gets it as it is. */
+void hak_registry_orphan(struct hak_heap *heap);
+
+/* NULL when there is no such heap. Any thread, no lock: heaps never die. */
+struct hak_heap *hak_registry_heap(uint32_t id);
+/* Ids are 1 … count. */
+uint32_t hak_registry_count(void);
+size_t hak_registry_orphan_count(void);
+
+/* fork: the registry's lock and then every heap's, in order of id. */
+void hak_registry_fork_prepare(void);
+void hak_registry_fork_parent(void);
+/* Every heap but `survivor` (NULL: none) becomes an orphan, its magazines untouched. */
+void hak_registry_fork_child(struct hak_heap *survivor);
+
+#endif

@@ -1,0 +1,35 @@
+/* src/heap/remote.c — blocks freed by a thread that is not their heap's. SPDX-License-Identifier: MIT */
+
+/*
+ * The freer takes the owner's lock and puts the block back into its slab; it never keeps the block
+ * for itself, so memory neither drifts between threads nor is shared line by line. While any block
+ * of a slab is out, its tag is exact, and heaps never die: the owner read from the tag is the owner.
+ */
+
+#include "base/fatal.h"
+#include "heap/heap.h"
+#include "heap/registry.h"
+
+void hak_heap_free_remote(uint32_t owner_id, unsigned class_index, void *p, const char *function) {
+    struct hak_heap *owner = hak_registry_heap(owner_id);
+    uint32_t size = hak_size_classes[class_index].size;
+    size_t done;
+    hak_check(owner != NULL);
+    hak_lock_acquire(&owner->lock);
+    enum hak_misuse misuse =
+        hak_slab_set_put(&owner->slabs[class_index], class_index, &p, 1, &done);
+    if (HAK_UNLIKELY(misuse != HAK_MISUSE_NONE))
+        hak_misuse_fatal(function, p, misuse, size, owner_id);
+    owner->bytes_out -= size;
+    owner->remote_count++;
+    hak_lock_release(&owner->lock);
+}
+
+enum hak_misuse hak_heap_examine(uint32_t owner_id, unsigned class_index, const void *p) {
+    struct hak_heap *owner = hak_registry_heap(owner_id);
+    hak_check(owner != NULL);
+    hak_lock_acquire(&owner->lock);
+    enum hak_misuse misuse = hak_slab_examine(p, class_index);
+    hak_lock_release(&owner->lock);
+    return misuse;
+}

@@ -1,0 +1,108 @@
+/* src/large/span.c — Large blocks: spans of units in an arena. SPDX-License-Identifier: MIT */
+
+#include "large/span.h"
+
+#include "arena/arena.h"
+#include "arena/pagemap.h"
+#include "arena/pool.h"
+#include "base/atomic.h"
+#include "base/bits.h"
+#include "base/fatal.h"
+#include "base/log.h"
+
+/* Overlay of the first unit's descriptor. */
+struct span {
+    uint32_t pool_word;           /* [P] 0 while the unit is ours */
+    _Atomic uint32_t unit_count;  /* written by the block's holder; read by hak_span_covers() */
+};
+
+static struct {
+    _Atomic size_t count; /* [S] */
+    _Atomic size_t units; /* [S] */
+} g_span;
+
+_Static_assert(sizeof(struct span) <= HAK_DESCRIPTOR_SIZE, "a span's descriptor fits");
+
+static struct span *span_at(hak_unit unit) {
+    return hak_unit_descriptor(unit);
+}
+
+static uint32_t span_units_for(size_t size) {
+    return (uint32_t)(hak_align_up(size, HAK_UNIT_SIZE) / HAK_UNIT_SIZE);
+}
+
+void *hak_span_alloc(size_t size, size_t align, bool *is_zeroed) {
+    hak_assert(size > 0 && size <= HAK_LARGE_MAX);
+    hak_assert(align <= HAK_LARGE_ALIGN_MAX);
+    uint32_t count = span_units_for(size);
+    uint32_t align_units = (uint32_t)hak_max(align / HAK_UNIT_SIZE, 1);
+    struct hak_pool_run run = hak_pool_take(count, align_units);
+    if (run.first == HAK_UNIT_NONE)
+        return NULL;
+    hak_atomic_store_relaxed(&span_at(run.first)->unit_count, count);
+    hak_pagemap_set(run.first, HAK_KIND_SPAN);
+    hak_atomic_add_relaxed(&g_span.count, 1);
+    hak_atomic_add_relaxed(&g_span.units, count);
+    hak_log(HAK_LOG_LARGE, "alloc", run.first, size);
+    *is_zeroed = run.is_zeroed;
+    return hak_unit_address(run.first);
+}
+
+enum hak_misuse hak_span_free(void *p) {
+    hak_unit unit = hak_unit_of(p);
+    if (p != hak_unit_address(unit))
+        return HAK_MISUSE_INSIDE;
+    /* Of two threads that free the same block only one turns the tag. Relaxed: the program's own
+     * hand-over ordered the block's use before this free. */
+    uint32_t expected = HAK_KIND_SPAN;
+    if (!hak_atomic_cas_relaxed(&hak_pagemap_tags[unit], &expected, HAK_KIND_SPAN_FREED))
+        return HAK_MISUSE_DOUBLE_FREE;
+    uint32_t count = hak_atomic_load_relaxed(&span_at(unit)->unit_count);
+    hak_atomic_sub_relaxed(&g_span.count, 1);
+    hak_atomic_sub_relaxed(&g_span.units, count);
+    hak_log(HAK_LOG_LARGE, "free", unit, count);
+    hak_pool_put(unit, count);
+    return HAK_MISUSE_NONE;
+}
+
+size_t hak_span_size(const void *p) {
+    return hak_atomic_load_relaxed(&span_at(hak_unit_of(p))->unit_count) * HAK_UNIT_SIZE;
+}
+
+bool hak_span_resize(void *p, size_t size) {
+    hak_unit unit = hak_unit_of(p);
+    uint32_t old_count = hak_atomic_load_relaxed(&span_at(unit)->unit_count);
+    uint32_t new_count = span_units_for(size);
+    if (new_count > old_count) {
+        bool is_zeroed; /* realloc promises nothing about the new bytes */
+        if (!hak_pool_extend(unit, old_count, new_count, &is_zeroed))
+            return false;
+        for (uint32_t i = old_count; i < new_count; i++)
+            hak_pagemap_set(unit + i, HAK_KIND_NONE);
+        hak_atomic_add_relaxed(&g_span.units, new_count - old_count);
+    } else if (new_count < old_count) {
+        hak_pool_put(unit + new_count, old_count - new_count);
+        hak_atomic_sub_relaxed(&g_span.units, old_count - new_count);
+    }
+    hak_atomic_store_relaxed(&span_at(unit)->unit_count, new_count);
+    return true;
+}
+
+bool hak_span_covers(hak_unit unit) {
+    const uint32_t reach = (uint32_t)(HAK_LARGE_MAX / HAK_UNIT_SIZE);
+    for (uint32_t back = 1; back < reach && back <= unit; back++) {
+        uint32_t tag = hak_pagemap_tag(unit - back);
+        if (tag == HAK_KIND_SPAN)
+            return hak_atomic_load_relaxed(&span_at(unit - back)->unit_count) > back;
+        if (tag != HAK_KIND_NONE && tag != HAK_KIND_SPAN_FREED)
+            return false;
+    }
+    return false;
+}
+
+struct hak_span_stats hak_span_stats(void) {
+    return (struct hak_span_stats){
+        .count = hak_atomic_load_relaxed(&g_span.count),
+        .bytes = hak_atomic_load_relaxed(&g_span.units) * HAK_UNIT_SIZE,
+    };
+}

@@ -1,0 +1,46 @@
+/* src/large/span.h — Large blocks: spans of units in an arena. SPDX-License-Identifier: MIT */
+
+/*
+ * A span is one block made of whole units. It stays in the shared pool, dirty, after free, and is
+ * found there by best fit without a system call. The tag of its first unit says HAK_KIND_SPAN while
+ * it lives and HAK_KIND_SPAN_FREED after: a double free is seen at once.
+ *
+ * All functions: any thread.
+ */
+#ifndef HAK_LARGE_SPAN_H
+#define HAK_LARGE_SPAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "arena/unit.h"
+#include "base/compiler.h"
+#include "base/misuse.h"
+
+#define HAK_LARGE_MAX ((size_t)64 << 20) /* bytes; above it a block is Big */
+#define HAK_LARGE_ALIGN_MAX ((size_t)1 << 30) /* bytes; above it a block is Big */
+
+/*
+ * `size` bytes (1 … HAK_LARGE_MAX) at a multiple of `align` (power of two, up to
+ * HAK_LARGE_ALIGN_MAX). *is_zeroed: the block reads as zero. NULL: no memory.
+ */
+void *hak_span_alloc(size_t size, size_t align, bool *is_zeroed);
+/* `p` lies in a unit tagged HAK_KIND_SPAN. Returns the misuse found, and then frees nothing. */
+HAK_NODISCARD enum hak_misuse hak_span_free(void *p);
+/* Usable bytes of the block that starts at `p`. */
+size_t hak_span_size(const void *p);
+/*
+ * Tries to make the block at `p` hold `size` bytes (1 … HAK_LARGE_MAX) where it is: grows into free
+ * neighbours, gives whole units at its end back. False: it is as it was.
+ */
+bool hak_span_resize(void *p, size_t size);
+/* Does the unit, tagged HAK_KIND_NONE, lie inside a live span? Looks back; for messages only. */
+bool hak_span_covers(hak_unit unit);
+
+struct hak_span_stats {
+    size_t count; /* live blocks */
+    size_t bytes; /* their usable bytes */
+};
+struct hak_span_stats hak_span_stats(void);
+
+#endif

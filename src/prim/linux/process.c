@@ -1,0 +1,71 @@
+/* src/prim/linux/process.c — limits, environment, messages, abort. SPDX-License-Identifier: MIT */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "prim/linux/syscall.h"
+#include "prim/prim.h"
+
+size_t hak_prim_page_size(void) {
+    return (size_t)getauxval(AT_PAGESZ);
+}
+
+int hak_prim_address_space_limit(size_t *out) {
+    struct rlimit limit;
+    long result = hak_syscall6(SYS_prlimit64, 0, RLIMIT_AS, 0, (long)(uintptr_t)&limit, 0, 0);
+    if (hak_syscall_error(result))
+        return hak_syscall_error(result);
+    *out = limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : (size_t)limit.rlim_cur;
+    return 0;
+}
+
+/*
+ * 2 TiB … 18 TiB: above what linkers and language runtimes use, below the kernel's top-down mmap
+ * area of 47-bit processes. A machine with fewer address bits refuses it, and the kernel chooses.
+ */
+uintptr_t hak_prim_address_hint(void) {
+#if defined(__SANITIZE_THREAD__) /* the sanitizer's shadow knows only the kernel's own places */
+    return 0;
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+    return 0;
+#endif
+#endif
+    uint64_t random = 0;
+    const void *seed = (const void *)getauxval(AT_RANDOM); /* 16 bytes from the kernel */
+    if (seed)
+        memcpy(&random, seed, sizeof random);
+    return ((uintptr_t)2 << 40) + (uintptr_t)((random >> 7) & 0x3fff) * ((uintptr_t)1 << 30);
+}
+
+bool hak_prim_is_secure(void) {
+    return getauxval(AT_SECURE) != 0;
+}
+
+char **hak_prim_environment(void) {
+    return environ;
+}
+
+uint32_t hak_prim_process_id(void) {
+    return (uint32_t)hak_syscall6(SYS_getpid, 0, 0, 0, 0, 0, 0);
+}
+
+void hak_prim_write_error(const char *text, size_t size) {
+    while (size > 0) {
+        long done = hak_syscall6(SYS_write, STDERR_FILENO, (long)(uintptr_t)text, (long)size, 0, 0, 0);
+        if (done <= 0)
+            return; /* nobody to tell */
+        text += done;
+        size -= (size_t)done;
+    }
+}
+
+_Noreturn void hak_prim_abort(void) {
+    abort();
+}

@@ -1,0 +1,37 @@
+/* src/prim/linux/thread.c — waiting, thread identity, exit and fork hooks. SPDX-License-Identifier: MIT */
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "prim/linux/syscall.h"
+#include "prim/prim.h"
+
+static struct {
+    pthread_key_t exit_key;
+} g_prim_thread;
+
+void hak_prim_futex_wait(_Atomic uint32_t *word, uint32_t expected) {
+    hak_syscall6(SYS_futex, (long)(uintptr_t)word, FUTEX_WAIT_PRIVATE, expected, 0, 0, 0);
+}
+
+void hak_prim_futex_wake_one(_Atomic uint32_t *word) {
+    hak_syscall6(SYS_futex, (long)(uintptr_t)word, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
+}
+
+uintptr_t hak_prim_thread_self(void) {
+    return hak_thread_register();
+}
+
+int hak_prim_thread_exit_register(void (*run)(void *value)) {
+    return pthread_key_create(&g_prim_thread.exit_key, run);
+}
+
+int hak_prim_thread_exit_arm(void *value) {
+    return pthread_setspecific(g_prim_thread.exit_key, value);
+}
+
+int hak_prim_fork_register(void (*prepare)(void), void (*parent)(void), void (*child)(void)) {
+    return pthread_atfork(prepare, parent, child);
+}

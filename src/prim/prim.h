@@ -1,0 +1,67 @@
+/* src/prim/prim.h — the operating system behind one contract. SPDX-License-Identifier: MIT */
+
+/*
+ * Everything hakmem asks of the kernel, libc and the processor's thread register. Below this line
+ * there is no policy, no option, no message and no counter; above it there is no system header for
+ * memory and no raw system call. test/fake_prim/ implements the same contract with a kernel that
+ * fails on command.
+ *
+ * Preconditions for all: addresses and sizes handed to the memory primitives are multiples of the
+ * OS page. Results: `int` is 0 or an errno value; errno itself is never touched. Every function may
+ * be called from any thread, before libc is initialized, and allocates nothing, unless it says so.
+ */
+#ifndef HAK_PRIM_PRIM_H
+#define HAK_PRIM_PRIM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum hak_access { HAK_ACCESS_NONE, HAK_ACCESS_READ, HAK_ACCESS_READ_WRITE };
+
+/* memory: only src/vm calls these */
+
+/*
+ * Maps private anonymous memory. With `wanted` set, the mapping is placed exactly there and nowhere
+ * else: EEXIST when something else lives there. With NULL the kernel chooses. Never executable,
+ * never charged before it is made writable.
+ */
+int hak_prim_map(void *wanted, size_t size, enum hak_access access, void **out);
+int hak_prim_unmap(void *addr, size_t size);
+int hak_prim_protect(void *addr, size_t size, enum hak_access access);
+/* Gives the physical memory back at once; the range stays mapped and reads as zero. */
+int hak_prim_purge(void *addr, size_t size);
+
+/* end of memory */
+
+size_t hak_prim_page_size(void);                /* bytes: 4, 16 or 64 KiB */
+int hak_prim_address_space_limit(size_t *out);  /* bytes, RLIMIT_AS; SIZE_MAX when unlimited */
+uintptr_t hak_prim_address_hint(void);          /* a quiet, randomized place for mappings; 0: none */
+
+bool hak_prim_is_secure(void);                  /* AT_SECURE: do not trust the environment */
+char **hak_prim_environment(void);              /* NULL before libc knows it */
+uint32_t hak_prim_process_id(void);
+
+void hak_prim_write_error(const char *text, size_t size); /* stderr, unbuffered, best effort */
+_Noreturn void hak_prim_abort(void);
+
+/* Sleeps while *word == expected; may wake for no reason. */
+void hak_prim_futex_wait(_Atomic uint32_t *word, uint32_t expected);
+void hak_prim_futex_wake_one(_Atomic uint32_t *word);
+
+/* Unique among live threads, never 0, the same for the thread's whole life and after fork. */
+uintptr_t hak_prim_thread_self(void);
+
+/*
+ * Thread exit: `run` is called with the value last armed by the exiting thread, after destructors
+ * that ran before ours and possibly before others; it may arm again, which calls it once more in
+ * the next round. Registering twice is an error of ours. Arming may allocate (a thread that uses
+ * more than 32 pthread keys), so the caller's heap must be usable by then.
+ */
+int hak_prim_thread_exit_register(void (*run)(void *value));
+int hak_prim_thread_exit_arm(void *value);
+
+/* fork: prepare before, parent and child after. May allocate (musl). */
+int hak_prim_fork_register(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+
+#endif

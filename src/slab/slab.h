@@ -1,0 +1,82 @@
+/* src/slab/slab.h — slabs of blocks of one size class, and a heap's set of them. SPDX-License-Identifier: MIT */
+
+/*
+ * A slab is a run of 1 … 16 units cut into blocks from its first byte:
+ *
+ *   | block 0 | block 1 | … | block fresh-1 |   never handed out, pages untouched   | tail |
+ *
+ * Its descriptor is out of line, in the first unit's 64 bytes; a bitmap of exactly one bit per block
+ * says which blocks are here: in the descriptor up to 128 blocks, else in the unit's bitmap lines.
+ *
+ *   |free| + out == fresh      out = live + in magazines (+ on the way home)
+ *
+ * A *set* is what one heap has of one class: its slabs with blocks to give, in four bins. Slabs with
+ * nothing left are in no bin; the pagemap finds them when a block comes home.
+ *
+ *   [I] fixed while any block is out   [H] under the owning heap's lock   [P] under the pool's lock
+ */
+#ifndef HAK_SLAB_SLAB_H
+#define HAK_SLAB_SLAB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arena/unit.h"
+#include "base/compiler.h"
+#include "base/misuse.h"
+
+enum {
+    HAK_SLAB_INLINE_WORDS = 2,  /* bitmap words in the descriptor: 128 blocks */
+    HAK_SLAB_BIN_FEW = 0,       /* less than 1/8 of the blocks available */
+    HAK_SLAB_BIN_SOME = 1,      /* less than half */
+    HAK_SLAB_BIN_MANY = 2,      /* half or more, but some are out */
+    HAK_SLAB_BIN_EMPTY = 3,     /* nothing is out: the spare */
+    HAK_SLAB_BIN_COUNT = 4,
+    HAK_SLAB_BIN_NONE = 4       /* nothing available */
+};
+
+struct hak_slab {
+    uint32_t pool_word;   /* [P] 0 while the unit is ours */
+    hak_unit next;        /* [H] in its bin */
+    hak_unit prev;        /* [H] HAK_UNIT_NONE: first */
+    uint16_t class_index; /* [I] */
+    uint16_t fresh;       /* [H] blocks ever handed out */
+    uint16_t free_count;  /* [H] bits set in the bitmap */
+    uint8_t bin;          /* [H] HAK_SLAB_BIN_… */
+    uint8_t distance;     /* [I] units to the slab's first unit; in every unit of the slab */
+    uint64_t free_inline[HAK_SLAB_INLINE_WORDS]; /* [H] 1 = the block is here */
+};
+
+struct hak_slab_set {
+    hak_unit bins[HAK_SLAB_BIN_COUNT]; /* [H] first slab of each */
+};
+
+/*
+ * Takes up to `wanted` blocks of the class, in ascending order within a slab, from several slabs if
+ * need be; makes a new slab (tagged `owner_tag`: heap id and nothing else) only when none has any.
+ * Owner's lock held. Returns how many; 0: no memory.
+ */
+size_t hak_slab_set_take(struct hak_slab_set *set, unsigned class_index, uint32_t owner_tag,
+                         void **out, size_t wanted);
+
+/*
+ * Puts blocks back. Owner's lock held; all blocks' tags name this owner and class. Slabs that become
+ * empty go to the pool, but one. Stops at the first misuse: *done blocks were put back and
+ * blocks[*done] is the culprit.
+ */
+enum hak_misuse hak_slab_set_put(struct hak_slab_set *set, unsigned class_index,
+                                 void *const *blocks, size_t count, size_t *done);
+
+/* Gives empty slabs back to the pool. Owner's lock held. */
+void hak_slab_set_trim(struct hak_slab_set *set);
+
+/*
+ * Is this the start of a block that has been handed out and is not known to be free? For a pointer
+ * whose tag names the class. Reads the bitmap: owner's lock held.
+ */
+enum hak_misuse hak_slab_examine(const void *p, unsigned class_index);
+/* The same without looking at the bitmap, hence without the lock. */
+bool hak_slab_is_block_start(const void *p, unsigned class_index);
+
+#endif

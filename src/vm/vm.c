@@ -1,0 +1,229 @@
+/* src/vm/vm.c — address space: reserve, commit, purge, release. SPDX-License-Identifier: MIT */
+
+#include "vm/vm.h"
+
+#include <errno.h>
+
+#include "base/bits.h"
+#include "base/fatal.h"
+#include "base/lock.h"
+#include "base/log.h"
+#include "prim/prim.h"
+
+/*
+ * 1 TiB of addresses cost a table of 64 MiB of addresses, untouched. Under an address limit the
+ * window shrinks with it: 4 × the limit leaves room for strangers' mappings in between.
+ */
+#define VM_WINDOW_MAX HAK_TIB
+#define VM_WINDOW_MIN HAK_GIB
+#define VM_BASE_ALIGN HAK_GIB
+enum { VM_PLACES_TRIED = 8 };
+/* Every Big block is above 64 MiB, so 1 TiB holds fewer than 16,384 of them. */
+enum { VM_BOOK_MAX = 16384 + 256 };
+
+struct vm_range { /* granules from the window's base */
+    uint32_t start;
+    uint32_t count;
+};
+
+static struct {
+    struct hak_lock lock;
+    struct hak_vm_window window; /* [lock] until set, then fixed */
+    size_t window_size;          /* bytes the window will have; fixed by hak_vm_init() */
+    size_t address_limit;        /* bytes; fixed */
+    size_t page_size;            /* bytes; fixed */
+    uint32_t book_count;         /* [lock] */
+    struct vm_range book[VM_BOOK_MAX]; /* [lock] taken ranges, ascending, disjoint */
+} g_vm = {.lock = HAK_LOCK_INIT(HAK_RANK_VM)};
+
+void hak_vm_init(void) {
+    g_vm.page_size = hak_prim_page_size();
+    g_vm.address_limit = SIZE_MAX;
+    hak_ledger_add(HAK_CALL_PRLIMIT, HAK_CAUSE_START, 0);
+    if (hak_prim_address_space_limit(&g_vm.address_limit) != 0)
+        g_vm.address_limit = SIZE_MAX; /* unknown is treated as none: the kernel will say no */
+    g_vm.window_size = VM_WINDOW_MAX;
+    while (g_vm.window_size > VM_WINDOW_MIN && g_vm.window_size / 4 > g_vm.address_limit)
+        g_vm.window_size /= 2;
+}
+
+struct hak_vm_window hak_vm_window(void) {
+    return g_vm.window;
+}
+
+size_t hak_vm_address_limit(void) {
+    return g_vm.address_limit;
+}
+
+size_t hak_vm_page_size(void) {
+    return g_vm.page_size;
+}
+
+/* ---- the address book ---- */
+
+static void book_insert(uint32_t position, struct vm_range range) {
+    hak_check(g_vm.book_count < VM_BOOK_MAX);
+    for (uint32_t i = g_vm.book_count; i > position; i--)
+        g_vm.book[i] = g_vm.book[i - 1];
+    g_vm.book[position] = range;
+    g_vm.book_count++;
+}
+
+static void book_remove(uint32_t start) {
+    uint32_t i = 0;
+    while (i < g_vm.book_count && g_vm.book[i].start != start)
+        i++;
+    hak_check(i < g_vm.book_count);
+    g_vm.book_count--;
+    for (; i < g_vm.book_count; i++)
+        g_vm.book[i] = g_vm.book[i + 1];
+}
+
+/* First fit: takes the lowest gap that holds `size` bytes at `align`; 0 when there is none. */
+static uintptr_t book_take_gap(size_t size, size_t align) {
+    uintptr_t base = g_vm.window.base;
+    uintptr_t gap = base;
+    if (g_vm.book_count == VM_BOOK_MAX)
+        return 0;
+    for (uint32_t i = 0; i <= g_vm.book_count; i++) {
+        bool is_last = i == g_vm.book_count;
+        uintptr_t gap_end = is_last ? base + g_vm.window.size
+                                    : base + (uintptr_t)g_vm.book[i].start * HAK_VM_GRANULE;
+        uintptr_t start = hak_align_up(gap, align);
+        if (start >= gap && start <= gap_end && size <= gap_end - start) {
+            struct vm_range range = {(uint32_t)((start - base) / HAK_VM_GRANULE),
+                                     (uint32_t)(size / HAK_VM_GRANULE)};
+            book_insert(i, range);
+            return start;
+        }
+        if (!is_last)
+            gap = gap_end + (uintptr_t)g_vm.book[i].count * HAK_VM_GRANULE;
+    }
+    return 0;
+}
+
+/* ---- reserve and release ---- */
+
+static int vm_map(void *wanted, size_t size, enum hak_access access, enum hak_cause cause,
+                  void **out) {
+    hak_ledger_add(HAK_CALL_MMAP, cause, size);
+    int error = hak_prim_map(wanted, size, access, out);
+    hak_log(HAK_LOG_VM, error ? "map refused" : "map", wanted, size);
+    return error;
+}
+
+/* The platform offers no quiet place: put the window around wherever the kernel likes. */
+static int vm_reserve_first_anywhere(size_t size, size_t align, enum hak_cause cause, void **out) {
+    void *mapping;
+    size_t with_slack = size + align; /* the slack stays mapped, without access: no trimming */
+    int error = vm_map(NULL, with_slack, HAK_ACCESS_NONE, cause, &mapping);
+    if (error)
+        return error;
+    uintptr_t start = (uintptr_t)mapping;
+    uintptr_t base = hak_align_down(start, VM_BASE_ALIGN);
+    uintptr_t below = hak_min(base, g_vm.window_size / 2);
+    g_vm.window.base = base - below;
+    g_vm.window.size = g_vm.window_size;
+    uintptr_t first = hak_align_down(start, HAK_VM_GRANULE) - g_vm.window.base;
+    struct vm_range range = {(uint32_t)(first / HAK_VM_GRANULE),
+                             (uint32_t)(with_slack / HAK_VM_GRANULE + 1)};
+    book_insert(0, range);
+    *out = (void *)hak_align_up(start, align);
+    return 0;
+}
+
+/* Finds the window's place with the first reservation. Start-up holds its own lock. */
+static int vm_reserve_first(size_t size, size_t align, enum hak_cause cause, void **out) {
+    uintptr_t hint = hak_prim_address_hint();
+    for (int i = 0; hint && i < VM_PLACES_TRIED; i++) {
+        uintptr_t base = hak_align_up(hint + (uintptr_t)i * g_vm.window_size, VM_BASE_ALIGN);
+        int error = vm_map((void *)base, size, HAK_ACCESS_NONE, cause, out);
+        if (error == 0) {
+            g_vm.window.base = base;
+            g_vm.window.size = g_vm.window_size;
+            struct vm_range range = {0, (uint32_t)(size / HAK_VM_GRANULE)};
+            book_insert(0, range);
+            return 0;
+        }
+        if (error != EEXIST)
+            break;
+    }
+    return vm_reserve_first_anywhere(size, align, cause, out);
+}
+
+int hak_vm_reserve(size_t size, size_t align, enum hak_cause cause, void **out) {
+    hak_assert(size % HAK_VM_GRANULE == 0);
+    hak_assert(align >= HAK_VM_GRANULE);
+    if (g_vm.window.size == 0)
+        return vm_reserve_first(size, align, cause, out);
+    for (int i = 0; i < VM_PLACES_TRIED; i++) {
+        hak_lock_acquire(&g_vm.lock);
+        uintptr_t place = book_take_gap(size, align);
+        hak_lock_release(&g_vm.lock);
+        if (place == 0)
+            return ENOMEM;
+        int error = vm_map((void *)place, size, HAK_ACCESS_NONE, cause, out);
+        if (error == 0)
+            return 0;
+        if (error != EEXIST) {
+            hak_lock_acquire(&g_vm.lock);
+            book_remove((uint32_t)((place - g_vm.window.base) / HAK_VM_GRANULE));
+            hak_lock_release(&g_vm.lock);
+            return error;
+        }
+        /* Somebody else lives there: the place stays booked, so it is never asked for again. */
+    }
+    return ENOMEM;
+}
+
+void hak_vm_release(void *addr, size_t size, enum hak_cause cause) {
+    hak_ledger_add(HAK_CALL_MUNMAP, cause, size);
+    int error = hak_prim_unmap(addr, size);
+    hak_log(HAK_LOG_VM, error ? "unmap refused" : "unmap", addr, size);
+    /* At the kernel's limit of mappings munmap can fail; the place then stays booked, and its
+     * memory at least goes back. */
+    if (error) {
+        int purge_error = hak_vm_purge(addr, size, cause);
+        (void)purge_error; /* nothing more can be done: the pages stay ours, unused */
+        return;
+    }
+    hak_lock_acquire(&g_vm.lock);
+    book_remove((uint32_t)(((uintptr_t)addr - g_vm.window.base) / HAK_VM_GRANULE));
+    hak_lock_release(&g_vm.lock);
+}
+
+int hak_vm_map_table(size_t size, enum hak_cause cause, void **out) {
+    return vm_map(NULL, size, HAK_ACCESS_READ, cause, out);
+}
+
+void hak_vm_unmap_table(void *addr, size_t size, enum hak_cause cause) {
+    hak_ledger_add(HAK_CALL_MUNMAP, cause, size);
+    int error = hak_prim_unmap(addr, size);
+    (void)error; /* unused address space is all that is lost */
+}
+
+int hak_vm_commit(void *addr, size_t size, enum hak_cause cause) {
+    hak_ledger_add(HAK_CALL_MPROTECT, cause, size);
+    int error = hak_prim_protect(addr, size, HAK_ACCESS_READ_WRITE);
+    hak_log(HAK_LOG_VM, error ? "commit refused" : "commit", addr, size);
+    return error;
+}
+
+int hak_vm_purge(void *addr, size_t size, enum hak_cause cause) {
+    hak_ledger_add(HAK_CALL_MADVISE, cause, size);
+    int error = hak_prim_purge(addr, size);
+    hak_log(HAK_LOG_VM, error ? "purge refused" : "purge", addr, size);
+    return error;
+}
+
+void hak_vm_fork_prepare(void) HAK_NO_LOCK_ANALYSIS {
+    hak_lock_acquire_for_fork(&g_vm.lock);
+}
+
+void hak_vm_fork_parent(void) HAK_NO_LOCK_ANALYSIS {
+    hak_lock_release(&g_vm.lock);
+}
+
+void hak_vm_fork_child(void) {
+    hak_lock_reset(&g_vm.lock);
+}

@@ -1,0 +1,63 @@
+/* src/vm/vm.h — address space: reserve, commit, purge, release. SPDX-License-Identifier: MIT */
+
+/*
+ * Every mapping hakmem makes goes through here, with its cause. All addresses that can reach users
+ * lie in one *window* of the address space, so that one table and one compare answer "whose is this
+ * pointer" (docs/decisions/e1-pagemap.md). The window is cut into 64 KiB granules; an address book,
+ * sorted, says which are taken, and new ranges go first-fit into the gaps: freed addresses are used
+ * again and never run out of the window.
+ *
+ *   window.base                                                        base + window.size
+ *   |  arena 1 GiB  |  Big  | gap |  arena 2 GiB  |  taken by somebody else  |  …    |
+ *
+ * `int` results are 0 or an errno value. All functions may be called from any thread and make at
+ * most the system call their name says (reserve: one per refused place, 8 at most).
+ */
+#ifndef HAK_VM_VM_H
+#define HAK_VM_VM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "stats/ledger.h"
+
+#define HAK_VM_GRANULE ((size_t)64 << 10) /* bytes; alignment and size unit of reservations */
+
+struct hak_vm_window {
+    uintptr_t base; /* multiple of the largest alignment we give out by address: 1 GiB */
+    size_t size;    /* bytes; 0 before the first reservation */
+};
+
+/* Reads limits, decides how large the window is. Call once, before anything else here. */
+void hak_vm_init(void);
+
+/* The window; fixed by the first successful reservation. */
+struct hak_vm_window hak_vm_window(void);
+/* Bytes of addresses the process may still be given by its limit (RLIMIT_AS); SIZE_MAX: no limit. */
+size_t hak_vm_address_limit(void);
+size_t hak_vm_page_size(void);
+
+/*
+ * Reserves `size` bytes (multiple of the granule) inside the window at a multiple of `align` (power
+ * of two >= granule), not accessible. ENOMEM when no place is left or the kernel refuses.
+ */
+HAK_NODISCARD int hak_vm_reserve(size_t size, size_t align, enum hak_cause cause, void **out);
+/* Gives the whole reservation back. */
+void hak_vm_release(void *addr, size_t size, enum hak_cause cause);
+
+/* A zeroed table outside the window: readable; commit parts to write to them. */
+HAK_NODISCARD int hak_vm_map_table(size_t size, enum hak_cause cause, void **out);
+void hak_vm_unmap_table(void *addr, size_t size, enum hak_cause cause);
+
+/* Makes a range readable and writable; multiples of the OS page. */
+HAK_NODISCARD int hak_vm_commit(void *addr, size_t size, enum hak_cause cause);
+/* Gives physical memory back; the range stays usable and reads as zero when 0 is returned. */
+HAK_NODISCARD int hak_vm_purge(void *addr, size_t size, enum hak_cause cause);
+
+void hak_vm_fork_prepare(void);
+void hak_vm_fork_parent(void);
+void hak_vm_fork_child(void);
+
+#endif

@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+# tools/size_classes.py — prints src/slab/size_classes.inc. SPDX-License-Identifier: MIT
+"""Makes the table of size classes and proves its properties before printing it.
+
+    tools/size_classes.py [--direct-max BYTES] > src/slab/size_classes.inc
+
+Classes are multiples of 16 bytes up to --direct-max, then 8 per doubling up to 64 KiB, so a request
+wastes at most 12.5 % of its block beyond the smallest sizes. A slab has as few units as leave at
+most 6 % of it as tail and hold at least 8 blocks. docs/decisions/e2-size-classes.md chose the value.
+"""
+
+import argparse
+import sys
+
+UNIT = 64 * 1024
+MID_MAX = 64 * 1024
+TINY_MAX = 1024
+STEPS = 8
+UNITS_MAX = 16
+BLOCKS_MIN = 8
+TAIL_MAX = 0.06
+RECIPROCAL_SHIFT = 35
+
+
+def class_sizes(direct_max):
+    sizes = list(range(16, direct_max + 1, 16))
+    base = direct_max
+    while base < MID_MAX:
+        sizes += [base + base // STEPS * k for k in range(1, STEPS + 1)]
+        base *= 2
+    return sizes
+
+
+def slab_shape(size):
+    for units in range(1, UNITS_MAX + 1):
+        blocks = units * UNIT // size
+        tail = units * UNIT - blocks * size
+        if blocks >= BLOCKS_MIN and tail <= TAIL_MAX * units * UNIT:
+            return units, blocks
+    sys.exit(f"no slab shape for {size}")
+
+
+def reciprocal(size, units):
+    value = -(-(1 << RECIPROCAL_SHIFT) // size)
+    assert value < 1 << 32
+    # Exact for every byte offset in the slab: it suffices to look at both ends of each block.
+    for block in range(units * UNIT // size + 1):
+        for offset in (block * size, block * size + size - 1):
+            assert offset * value >> RECIPROCAL_SHIFT == block, (size, offset)
+    return value
+
+
+def class_of(sizes, size):
+    return next(i for i, s in enumerate(sizes, start=1) if s >= size)
+
+
+def print_table(name, values, per_line=16):
+    print(f"#ifdef {name}")
+    for i in range(0, len(values), per_line):
+        print("    " + ", ".join(str(v) for v in values[i:i + per_line]) + ",")
+    print("#endif")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--direct-max", type=int, default=1024)
+    direct_max = parser.parse_args().direct_max
+    sizes = class_sizes(direct_max)
+    assert sizes[-1] == MID_MAX and len(sizes) < 128, "11 bits of a tag hold 127 classes × 16"
+    print("/* src/slab/size_classes.inc — made by tools/size_classes.py: edit there. "
+          "SPDX-License-Identifier: MIT */\n")
+    print("#ifdef HAK_SIZE_CLASS_CONSTANTS")
+    print(f"#define HAK_CLASS_COUNT {len(sizes) + 1}u /* class 0 is never a block's */")
+    print(f"#define HAK_DIRECT_MAX {direct_max}u /* bytes; up to here class = ceil(size / 16) */")
+    print(f"#define HAK_TINY_MAX {TINY_MAX}u")
+    print(f"#define HAK_MID_MAX {MID_MAX}u")
+    print(f"#define HAK_RECIPROCAL_SHIFT {RECIPROCAL_SHIFT}u")
+    print("#endif\n")
+    print("/* HAK_SIZE_CLASS(block bytes, units per slab, blocks per slab, 2^35 / bytes rounded up) */")
+    print("#ifdef HAK_SIZE_CLASS")
+    for size in sizes:
+        units, blocks = slab_shape(size)
+        print(f"HAK_SIZE_CLASS({size}, {units}, {blocks}, {reciprocal(size, units)})")
+    print("#endif\n")
+    print("/* Class of a size up to 1 KiB, indexed by ceil(size / 16). */")
+    print_table("HAK_SIZE_CLASS_TINY_MAP",
+                [0] + [class_of(sizes, 16 * k) for k in range(1, TINY_MAX // 16 + 1)])
+    print("\n/* Class of a size above 1 KiB, indexed by ceil(size / 128). */")
+    print_table("HAK_SIZE_CLASS_MID_MAP",
+                [0] + [class_of(sizes, 128 * k) for k in range(1, MID_MAX // 128 + 1)])
+
+
+if __name__ == "__main__":
+    main()
