@@ -224,8 +224,8 @@ bool hak_block_resize(void *p, size_t size, size_t *usable) {
     bool fits = false;
     switch (place.tier) {
     case BLOCK_SMALL: /* shrinking in place while at least half is used */
-        fits = size <= *usable && (size >= *usable / 2 ||
-                                   hak_size_class_of(hak_max(carried, 1)) == place.class_index);
+        fits = size <= *usable &&
+               (size >= *usable / 2 || hak_size_class_of(hak_max(carried, 1)) == place.class_index);
         break;
     case BLOCK_LARGE:
         fits = carried > HAK_MID_MAX && carried <= HAK_LARGE_MAX && hak_span_resize(p, carried);

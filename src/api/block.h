@@ -29,8 +29,8 @@
 #define HAK_SIZE_UNKNOWN SIZE_MAX
 
 struct hak_block_request {
-    size_t size;       /* bytes, without the tail */
-    size_t align;      /* power of two, at least HAK_BLOCK_ALIGN */
+    size_t size;  /* bytes, without the tail */
+    size_t align; /* power of two, at least HAK_BLOCK_ALIGN */
     bool must_be_zero;
 };
 

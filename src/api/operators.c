@@ -54,16 +54,32 @@ HAK_INLINE void operator_delete(void *p, size_t size, bool is_aligned) {
         hak_block_free(p, "delete", size, is_aligned);
 }
 
-#define OPERATOR_NEW(name, ...) HAK_PUBLIC void *name(__VA_ARGS__); HAK_PUBLIC void *name(__VA_ARGS__)
-#define OPERATOR_DELETE(name, ...) HAK_PUBLIC void name(__VA_ARGS__); HAK_PUBLIC void name(__VA_ARGS__)
+#define OPERATOR_NEW(name, ...)                                                                    \
+    HAK_PUBLIC void *name(__VA_ARGS__);                                                            \
+    HAK_PUBLIC void *name(__VA_ARGS__)
+#define OPERATOR_DELETE(name, ...)                                                                 \
+    HAK_PUBLIC void name(__VA_ARGS__);                                                             \
+    HAK_PUBLIC void name(__VA_ARGS__)
 
 /* new, new[]: plain, nothrow, aligned, aligned nothrow */
-OPERATOR_NEW(_Znwm, size_t n) { return operator_new(n, true); }
-OPERATOR_NEW(_Znam, size_t n) { return operator_new(n, true); }
-OPERATOR_NEW(_ZnwmRKSt9nothrow_t, size_t n, const void *t) { return (void)t, operator_new(n, false); }
-OPERATOR_NEW(_ZnamRKSt9nothrow_t, size_t n, const void *t) { return (void)t, operator_new(n, false); }
-OPERATOR_NEW(_ZnwmSt11align_val_t, size_t n, size_t a) { return operator_new_aligned(n, a, true); }
-OPERATOR_NEW(_ZnamSt11align_val_t, size_t n, size_t a) { return operator_new_aligned(n, a, true); }
+OPERATOR_NEW(_Znwm, size_t n) {
+    return operator_new(n, true);
+}
+OPERATOR_NEW(_Znam, size_t n) {
+    return operator_new(n, true);
+}
+OPERATOR_NEW(_ZnwmRKSt9nothrow_t, size_t n, const void *t) {
+    return (void)t, operator_new(n, false);
+}
+OPERATOR_NEW(_ZnamRKSt9nothrow_t, size_t n, const void *t) {
+    return (void)t, operator_new(n, false);
+}
+OPERATOR_NEW(_ZnwmSt11align_val_t, size_t n, size_t a) {
+    return operator_new_aligned(n, a, true);
+}
+OPERATOR_NEW(_ZnamSt11align_val_t, size_t n, size_t a) {
+    return operator_new_aligned(n, a, true);
+}
 OPERATOR_NEW(_ZnwmSt11align_val_tRKSt9nothrow_t, size_t n, size_t a, const void *t) {
     return (void)t, operator_new_aligned(n, a, false);
 }
@@ -72,8 +88,12 @@ OPERATOR_NEW(_ZnamSt11align_val_tRKSt9nothrow_t, size_t n, size_t a, const void 
 }
 
 /* delete, delete[]: plain, nothrow, sized, aligned, aligned nothrow, sized aligned */
-OPERATOR_DELETE(_ZdlPv, void *p) { operator_delete(p, HAK_SIZE_UNKNOWN, false); }
-OPERATOR_DELETE(_ZdaPv, void *p) { operator_delete(p, HAK_SIZE_UNKNOWN, false); }
+OPERATOR_DELETE(_ZdlPv, void *p) {
+    operator_delete(p, HAK_SIZE_UNKNOWN, false);
+}
+OPERATOR_DELETE(_ZdaPv, void *p) {
+    operator_delete(p, HAK_SIZE_UNKNOWN, false);
+}
 OPERATOR_DELETE(_ZdlPvRKSt9nothrow_t, void *p, const void *t) {
     (void)t;
     operator_delete(p, HAK_SIZE_UNKNOWN, false);
@@ -82,8 +102,12 @@ OPERATOR_DELETE(_ZdaPvRKSt9nothrow_t, void *p, const void *t) {
     (void)t;
     operator_delete(p, HAK_SIZE_UNKNOWN, false);
 }
-OPERATOR_DELETE(_ZdlPvm, void *p, size_t n) { operator_delete(p, n, false); }
-OPERATOR_DELETE(_ZdaPvm, void *p, size_t n) { operator_delete(p, n, false); }
+OPERATOR_DELETE(_ZdlPvm, void *p, size_t n) {
+    operator_delete(p, n, false);
+}
+OPERATOR_DELETE(_ZdaPvm, void *p, size_t n) {
+    operator_delete(p, n, false);
+}
 OPERATOR_DELETE(_ZdlPvSt11align_val_t, void *p, size_t a) {
     (void)a;
     operator_delete(p, HAK_SIZE_UNKNOWN, true);

@@ -53,8 +53,8 @@ extern HAK_INTERNAL struct hak_arenas hak_arenas;
 
 /* The arena of a unit that is known to lie in one. */
 HAK_INLINE struct hak_arena *hak_arena_of(hak_unit unit) {
-    return hak_arenas.list[hak_atomic_load_relaxed(
-        &hak_arenas.of_superslab[unit / HAK_SUPERSLAB_UNITS])];
+    return hak_arenas
+        .list[hak_atomic_load_relaxed(&hak_arenas.of_superslab[unit / HAK_SUPERSLAB_UNITS])];
 }
 
 HAK_INLINE void *hak_arena_descriptor(const struct hak_arena *arena, hak_unit unit) {

@@ -23,10 +23,10 @@ struct meta_free {
 
 static struct {
     struct hak_lock lock;
-    char *bump;                            /* [lock] */
-    char *bump_end;                        /* [lock] */
-    size_t bytes;                          /* [lock] handed out */
-    struct meta_free *lists[META_LISTS];   /* [lock] freed pieces, by power of two */
+    char *bump;                          /* [lock] */
+    char *bump_end;                      /* [lock] */
+    size_t bytes;                        /* [lock] handed out */
+    struct meta_free *lists[META_LISTS]; /* [lock] freed pieces, by power of two */
 } g_meta = {.lock = HAK_LOCK_INIT(HAK_RANK_META)};
 
 static unsigned meta_list_of(size_t size) {

@@ -44,10 +44,10 @@ struct run {
 
 static struct {
     struct hak_lock lock;
-    size_t free_units;                      /* [lock] */
-    size_t free_zeroed_units;               /* [lock] */
-    uint64_t bin_bitmap[POOL_BIN_WORDS];    /* [lock] 1: the bin has runs */
-    hak_unit bins[POOL_BIN_COUNT];          /* [lock] first runs */
+    size_t free_units;                   /* [lock] */
+    size_t free_zeroed_units;            /* [lock] */
+    uint64_t bin_bitmap[POOL_BIN_WORDS]; /* [lock] 1: the bin has runs */
+    hak_unit bins[POOL_BIN_COUNT];       /* [lock] first runs */
 } g_pool = {.lock = HAK_LOCK_INIT(HAK_RANK_POOL)};
 
 static struct run *run_of(hak_unit unit) {
@@ -126,8 +126,8 @@ static hak_unit bins_find(uint32_t count, uint32_t align) {
             const struct run *run = run_of(first);
             uint32_t lead = unit_align_up(first, align) - first;
             bool fits = run->length >= lead && run->length - lead >= count;
-            bool is_better = run->length < best_length ||
-                             (run->length == best_length && first < best);
+            bool is_better =
+                run->length < best_length || (run->length == best_length && first < best);
             if (fits && is_better) {
                 best = first;
                 best_length = run->length;
@@ -196,8 +196,7 @@ static struct hak_pool_run frontier_take(struct hak_arena *arena, uint32_t count
         tail = 0;
         start = unit_align_up(below, align);
     }
-    if (start > arena->end || count > arena->end - start ||
-        !hak_arena_commit(arena, start + count))
+    if (start > arena->end || count > arena->end - start || !hak_arena_commit(arena, start + count))
         return none;
     bool is_zeroed = true;
     if (tail > 0) {

@@ -16,8 +16,8 @@
 #include "stats/ledger.h"
 
 struct hak_pool_run {
-    hak_unit first;  /* HAK_UNIT_NONE: no memory */
-    bool is_zeroed;  /* every byte reads as zero */
+    hak_unit first; /* HAK_UNIT_NONE: no memory */
+    bool is_zeroed; /* every byte reads as zero */
 };
 
 struct hak_pool_stats { /* bytes */

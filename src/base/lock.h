@@ -31,7 +31,8 @@ struct HAK_CAPABILITY hak_lock {
     uint32_t rank; /* enum hak_lock_rank; fixed */
 };
 
-#define HAK_LOCK_INIT(r) {.state = 0, .rank = (r)}
+#define HAK_LOCK_INIT(r)                                                                           \
+    { .state = 0, .rank = (r) }
 
 void hak_lock_acquire(struct hak_lock *lock) HAK_ACQUIRES(lock);
 bool hak_lock_try_acquire(struct hak_lock *lock) HAK_TRY_ACQUIRES(true, lock);

@@ -9,12 +9,11 @@
 
 static const char *const g_log_stage_names[] = {"vm", "arena", "pool", "slab", "large", "heap"};
 
-static struct {
-    _Atomic uint32_t stages; /* bits of enum hak_log_stage */
-} g_log;
+static struct { _Atomic uint32_t stages; /* bits of enum hak_log_stage */ } g_log;
 
 uint32_t hak_log_stage_bit(const char *name, size_t size) {
-    for (unsigned stage = 0; stage < sizeof g_log_stage_names / sizeof *g_log_stage_names; stage++) {
+    for (unsigned stage = 0; stage < sizeof g_log_stage_names / sizeof *g_log_stage_names;
+         stage++) {
         const char *known = g_log_stage_names[stage];
         size_t i = 0;
         while (i < size && known[i] == name[i] && known[i])

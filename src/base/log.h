@@ -12,7 +12,14 @@
 
 #include "base/compiler.h"
 
-enum hak_log_stage { HAK_LOG_VM, HAK_LOG_ARENA, HAK_LOG_POOL, HAK_LOG_SLAB, HAK_LOG_LARGE, HAK_LOG_HEAP };
+enum hak_log_stage {
+    HAK_LOG_VM,
+    HAK_LOG_ARENA,
+    HAK_LOG_POOL,
+    HAK_LOG_SLAB,
+    HAK_LOG_LARGE,
+    HAK_LOG_HEAP
+};
 
 /* The bit of a stage's name; 0 when the name is none, and always 0 in release builds. */
 uint32_t hak_log_stage_bit(const char *name, size_t size);

@@ -36,7 +36,8 @@ struct hak_magazine {
     void **limit; /* the last slot */
 };
 
-_Static_assert(sizeof(struct hak_magazine) == 16, "a class's offset, class × 16, is its magazine's");
+_Static_assert(sizeof(struct hak_magazine) == 16,
+               "a class's offset, class × 16, is its magazine's");
 
 /* What the fast paths see of a heap. Owner thread only. */
 struct hak_magazines {
@@ -45,16 +46,16 @@ struct hak_magazines {
 };
 
 struct hak_heap {
-    struct hak_magazines magazines;       /* first: the thread's pointer is to both */
-    uint32_t id;                          /* fixed; 1 … HAK_TAG_ID_NEVER - 1 */
-    uint16_t capacity[HAK_CLASS_COUNT];   /* owner thread, under the lock: slots; 0: no storage yet */
-    uint8_t exit_rounds;                  /* owner thread: rounds of thread destructors seen */
+    struct hak_magazines magazines;     /* first: the thread's pointer is to both */
+    uint32_t id;                        /* fixed; 1 … HAK_TAG_ID_NEVER - 1 */
+    uint16_t capacity[HAK_CLASS_COUNT]; /* owner thread, under the lock: slots; 0: no storage yet */
+    uint8_t exit_rounds;                /* owner thread: rounds of thread destructors seen */
     alignas(HAK_CACHE_LINE) struct hak_lock lock; /* guards the rest and all [H] of its slabs */
-    size_t bytes_out;                     /* bytes in blocks outside the slabs: live + in magazines */
+    size_t bytes_out; /* bytes in blocks outside the slabs: live + in magazines */
     uint64_t refill_count;
     uint64_t flush_count;
-    uint64_t remote_count;                /* blocks put back by other threads */
-    struct hak_heap *next_orphan;         /* under the registry's lock */
+    uint64_t remote_count;        /* blocks put back by other threads */
+    struct hak_heap *next_orphan; /* under the registry's lock */
     struct hak_slab_set slabs[HAK_CLASS_COUNT];
 };
 
@@ -73,8 +74,7 @@ extern HAK_INTERNAL const struct hak_magazines hak_heap_empty;
 
 /* A block of the class at `offset` (class × 16) or NULL: take the slow path. Touches no block. */
 HAK_INLINE void *hak_magazine_pop(size_t offset) {
-    struct hak_magazine *magazine =
-        (struct hak_magazine *)((char *)hak_thread_magazines + offset);
+    struct hak_magazine *magazine = (struct hak_magazine *)((char *)hak_thread_magazines + offset);
     void **top = magazine->top;
     void *block = *top;
     if (HAK_LIKELY(block != NULL))
@@ -133,9 +133,9 @@ enum hak_misuse hak_heap_examine(uint32_t owner_id, unsigned class_index, const 
 void hak_heap_trim(void);
 
 struct hak_heap_stats {
-    size_t heap_count;   /* ever made */
+    size_t heap_count; /* ever made */
     size_t orphan_count;
-    size_t bytes_out;    /* bytes in blocks outside the slabs: live + in magazines */
+    size_t bytes_out; /* bytes in blocks outside the slabs: live + in magazines */
     uint64_t refills;
     uint64_t flushes;
     uint64_t remote_frees;

@@ -42,8 +42,8 @@ static size_t storage_bytes(unsigned capacity) {
 /* First storage, or twice the room. False: already at the policy's limit, or no memory. */
 static bool magazine_grow(struct hak_heap *heap, unsigned class_index) {
     unsigned old_capacity = heap->capacity[class_index];
-    unsigned capacity = old_capacity == 0 ? hak_heap_policy.capacity_start[class_index]
-                                          : old_capacity * 2 + 1;
+    unsigned capacity =
+        old_capacity == 0 ? hak_heap_policy.capacity_start[class_index] : old_capacity * 2 + 1;
     if (capacity == 0 || capacity > hak_heap_policy.capacity_max[class_index])
         return false;
     void **storage = hak_meta_alloc(storage_bytes(capacity));

@@ -14,10 +14,10 @@ typedef _Atomic(struct hak_heap *) registry_slot;
 
 static struct {
     struct hak_lock lock;
-    struct hak_heap *orphans;                        /* [lock] newest first, by next_orphan */
-    size_t orphan_count;                             /* [lock] */
-    _Atomic uint32_t count;                          /* [lock] written; read by any thread */
-    uint32_t fork_count; /* [lock] heaps whose locks fork took; its thread may make one more */
+    struct hak_heap *orphans; /* [lock] newest first, by next_orphan */
+    size_t orphan_count;      /* [lock] */
+    _Atomic uint32_t count;   /* [lock] written; read by any thread */
+    uint32_t fork_count;      /* [lock] heaps whose locks fork took; its thread may make one more */
     _Atomic(registry_slot *) leaves[REGISTRY_LEAVES]; /* [lock] written; read by any thread */
 } g_registry = {.lock = HAK_LOCK_INIT(HAK_RANK_REGISTRY)};
 

@@ -12,8 +12,8 @@
 
 /* Overlay of the first unit's descriptor. */
 struct span {
-    uint32_t pool_word;           /* [P] 0 while the unit is ours */
-    _Atomic uint32_t unit_count;  /* written by the block's holder; read by hak_span_covers() */
+    uint32_t pool_word;          /* [P] 0 while the unit is ours */
+    _Atomic uint32_t unit_count; /* written by the block's holder; read by hak_span_covers() */
 };
 
 static struct {

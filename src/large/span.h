@@ -17,7 +17,7 @@
 #include "base/compiler.h"
 #include "base/misuse.h"
 
-#define HAK_LARGE_MAX ((size_t)64 << 20) /* bytes; above it a block is Big */
+#define HAK_LARGE_MAX ((size_t)64 << 20)      /* bytes; above it a block is Big */
 #define HAK_LARGE_ALIGN_MAX ((size_t)1 << 30) /* bytes; above it a block is Big */
 
 /*

@@ -12,10 +12,10 @@
  * the program itself holds is not known without observation.
  */
 struct hak_totals {
-    size_t reserved;        /* addresses of the arenas */
-    size_t committed;       /* made usable, arenas and Big */
-    size_t metadata;        /* descriptors and bitmaps of the arenas, and heaps */
-    size_t small_out;       /* Tiny and Mid blocks outside their slabs */
+    size_t reserved;  /* addresses of the arenas */
+    size_t committed; /* made usable, arenas and Big */
+    size_t metadata;  /* descriptors and bitmaps of the arenas, and heaps */
+    size_t small_out; /* Tiny and Mid blocks outside their slabs */
     size_t large_count;
     size_t large_bytes;
     size_t big_count;

@@ -34,12 +34,12 @@ int hak_prim_purge(void *addr, size_t size);
 
 /* end of memory */
 
-size_t hak_prim_page_size(void);                /* bytes: 4, 16 or 64 KiB */
-int hak_prim_address_space_limit(size_t *out);  /* bytes, RLIMIT_AS; SIZE_MAX when unlimited */
-uintptr_t hak_prim_address_hint(void);          /* a quiet, randomized place for mappings; 0: none */
+size_t hak_prim_page_size(void);               /* bytes: 4, 16 or 64 KiB */
+int hak_prim_address_space_limit(size_t *out); /* bytes, RLIMIT_AS; SIZE_MAX when unlimited */
+uintptr_t hak_prim_address_hint(void);         /* a quiet, randomized place for mappings; 0: none */
 
-bool hak_prim_is_secure(void);                  /* AT_SECURE: do not trust the environment */
-char **hak_prim_environment(void);              /* NULL before libc knows it */
+bool hak_prim_is_secure(void);     /* AT_SECURE: do not trust the environment */
+char **hak_prim_environment(void); /* NULL before libc knows it */
 uint32_t hak_prim_process_id(void);
 
 void hak_prim_write_error(const char *text, size_t size); /* stderr, unbuffered, best effort */

@@ -34,7 +34,8 @@ extern HAK_INTERNAL const uint8_t hak_size_class_mid_map[HAK_MID_MAX / 128 + 1];
 /* size <= HAK_TINY_MAX; 0 gives class 0. */
 HAK_INLINE size_t hak_tiny_class_offset(size_t size) {
     if (HAK_DIRECT_MAX >= HAK_TINY_MAX)
-        return (size + 15) & ~(size_t)15; /* class = ceil(size / 16), and × 16 undoes the division */
+        return (size + 15) &
+               ~(size_t)15; /* class = ceil(size / 16), and × 16 undoes the division */
     return (size_t)hak_size_class_tiny_map[(size + 15) >> 4] << 4;
 }
 
@@ -51,7 +52,8 @@ HAK_INLINE uint32_t hak_class_offset_size(size_t offset) {
 /* The class of any size up to HAK_MID_MAX. */
 HAK_INLINE unsigned hak_size_class_of(size_t size) {
     return (unsigned)((size <= HAK_TINY_MAX ? hak_tiny_class_offset(size)
-                                            : hak_mid_class_offset(size)) >> 4);
+                                            : hak_mid_class_offset(size)) >>
+                      4);
 }
 
 #endif

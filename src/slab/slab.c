@@ -25,7 +25,7 @@ enum {
 };
 
 _Static_assert(sizeof(struct hak_slab) <= HAK_DESCRIPTOR_SIZE, "a slab's descriptor fits");
-_Static_assert(HAK_BITMAP_LINES * SLAB_WORDS_PER_LINE * 64 >= HAK_UNIT_SIZE / 16,
+_Static_assert(HAK_BITMAP_LINES *SLAB_WORDS_PER_LINE * 64 >= HAK_UNIT_SIZE / 16,
                "a bit for each block of the smallest class");
 
 static struct hak_slab *slab_at(hak_unit unit) {
@@ -165,14 +165,14 @@ static size_t slab_take(struct hak_slab *slab, hak_unit unit, const struct hak_s
         uint64_t left = *bits;
         size_t before = taken;
         while (left != 0 && taken < wanted) {
-            out[taken++] = base + (word * 64 + hak_lowest_bit(left)) * (size_t)class->size;
+            out[taken++] = base + (word * 64 + hak_lowest_bit(left)) * (size_t) class->size;
             left &= left - 1;
         }
         *bits = left;
         slab->free_count = (uint16_t)(slab->free_count - (taken - before));
     }
-    size_t fresh = hak_min(wanted - taken, (size_t)class->blocks - slab->fresh);
-    char *block = base + slab->fresh * (size_t)class->size;
+    size_t fresh = hak_min(wanted - taken, (size_t) class->blocks - slab->fresh);
+    char *block = base + slab->fresh * (size_t) class->size;
     for (size_t i = 0; i < fresh; i++, block += class->size)
         out[taken++] = block;
     slab->fresh = (uint16_t)(slab->fresh + fresh);

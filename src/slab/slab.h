@@ -27,13 +27,13 @@
 #include "base/misuse.h"
 
 enum {
-    HAK_SLAB_INLINE_WORDS = 2,  /* bitmap words in the descriptor: 128 blocks */
-    HAK_SLAB_BIN_FEW = 0,       /* less than 1/8 of the blocks available */
-    HAK_SLAB_BIN_SOME = 1,      /* less than half */
-    HAK_SLAB_BIN_MANY = 2,      /* half or more, but some are out */
-    HAK_SLAB_BIN_EMPTY = 3,     /* nothing is out: the spare */
+    HAK_SLAB_INLINE_WORDS = 2, /* bitmap words in the descriptor: 128 blocks */
+    HAK_SLAB_BIN_FEW = 0,      /* less than 1/8 of the blocks available */
+    HAK_SLAB_BIN_SOME = 1,     /* less than half */
+    HAK_SLAB_BIN_MANY = 2,     /* half or more, but some are out */
+    HAK_SLAB_BIN_EMPTY = 3,    /* nothing is out: the spare */
     HAK_SLAB_BIN_COUNT = 4,
-    HAK_SLAB_BIN_NONE = 4       /* nothing available */
+    HAK_SLAB_BIN_NONE = 4 /* nothing available */
 };
 
 struct hak_slab {

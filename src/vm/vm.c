@@ -28,11 +28,11 @@ struct vm_range { /* granules from the window's base */
 
 static struct {
     struct hak_lock lock;
-    struct hak_vm_window window; /* [lock] until set, then fixed */
-    size_t window_size;          /* bytes the window will have; fixed by hak_vm_init() */
-    size_t address_limit;        /* bytes; fixed */
-    size_t page_size;            /* bytes; fixed */
-    uint32_t book_count;         /* [lock] */
+    struct hak_vm_window window;       /* [lock] until set, then fixed */
+    size_t window_size;                /* bytes the window will have; fixed by hak_vm_init() */
+    size_t address_limit;              /* bytes; fixed */
+    size_t page_size;                  /* bytes; fixed */
+    uint32_t book_count;               /* [lock] */
     struct vm_range book[VM_BOOK_MAX]; /* [lock] taken ranges, ascending, disjoint */
 } g_vm = {.lock = HAK_LOCK_INIT(HAK_RANK_VM)};
 

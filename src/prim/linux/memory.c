@@ -40,7 +40,8 @@ int hak_prim_map(void *wanted, size_t size, enum hak_access access, void **out) 
 }
 
 int hak_prim_unmap(void *addr, size_t size) {
-    return hak_syscall_error(hak_syscall6(SYS_munmap, (long)(uintptr_t)addr, (long)size, 0, 0, 0, 0));
+    return hak_syscall_error(
+        hak_syscall6(SYS_munmap, (long)(uintptr_t)addr, (long)size, 0, 0, 0, 0));
 }
 
 int hak_prim_protect(void *addr, size_t size, enum hak_access access) {
@@ -49,6 +50,6 @@ int hak_prim_protect(void *addr, size_t size, enum hak_access access) {
 }
 
 int hak_prim_purge(void *addr, size_t size) {
-    return hak_syscall_error(hak_syscall6(SYS_madvise, (long)(uintptr_t)addr, (long)size,
-                                          MADV_DONTNEED, 0, 0, 0));
+    return hak_syscall_error(
+        hak_syscall6(SYS_madvise, (long)(uintptr_t)addr, (long)size, MADV_DONTNEED, 0, 0, 0));
 }

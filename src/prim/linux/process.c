@@ -58,7 +58,8 @@ uint32_t hak_prim_process_id(void) {
 
 void hak_prim_write_error(const char *text, size_t size) {
     while (size > 0) {
-        long done = hak_syscall6(SYS_write, STDERR_FILENO, (long)(uintptr_t)text, (long)size, 0, 0, 0);
+        long done =
+            hak_syscall6(SYS_write, STDERR_FILENO, (long)(uintptr_t)text, (long)size, 0, 0, 0);
         if (done <= 0)
             return; /* nobody to tell */
         text += done;

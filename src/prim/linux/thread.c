@@ -8,9 +8,7 @@
 #include "prim/linux/syscall.h"
 #include "prim/prim.h"
 
-static struct {
-    pthread_key_t exit_key;
-} g_prim_thread;
+static struct { pthread_key_t exit_key; } g_prim_thread;
 
 void hak_prim_futex_wait(_Atomic uint32_t *word, uint32_t expected) {
     hak_syscall6(SYS_futex, (long)(uintptr_t)word, FUTEX_WAIT_PRIVATE, expected, 0, 0, 0);
