@@ -32,13 +32,14 @@ static struct hak_slab *slab_at(hak_unit unit) {
     return hak_unit_descriptor(unit);
 }
 
-static unsigned slab_available(const struct hak_slab *slab, const struct hak_size_class *class) {
-    return (unsigned)slab->free_count + class->blocks - slab->fresh;
+static unsigned slab_available(const struct hak_slab *slab,
+                               const struct hak_size_class *size_class) {
+    return (unsigned)slab->free_count + size_class->blocks - slab->fresh;
 }
 
-static uint64_t *slab_word(struct hak_slab *slab, hak_unit unit, const struct hak_size_class *class,
-                           unsigned word) {
-    if (class->blocks <= HAK_SLAB_INLINE_WORDS * 64)
+static uint64_t *slab_word(struct hak_slab *slab, hak_unit unit,
+                           const struct hak_size_class *size_class, unsigned word) {
+    if (size_class->blocks <= HAK_SLAB_INLINE_WORDS * 64)
         return &slab->free_inline[word];
     return hak_arena_bitmap_line(hak_arena_of(unit), unit, word / SLAB_WORDS_PER_LINE) +
            word % SLAB_WORDS_PER_LINE;
@@ -46,15 +47,15 @@ static uint64_t *slab_word(struct hak_slab *slab, hak_unit unit, const struct ha
 
 /* ---- bins ---- */
 
-static uint8_t slab_bin_for(const struct hak_slab *slab, const struct hak_size_class *class) {
-    unsigned available = slab_available(slab, class);
+static uint8_t slab_bin_for(const struct hak_slab *slab, const struct hak_size_class *size_class) {
+    unsigned available = slab_available(slab, size_class);
     if (available == 0)
         return HAK_SLAB_BIN_NONE;
-    if (available == class->blocks)
+    if (available == size_class->blocks)
         return HAK_SLAB_BIN_EMPTY;
-    if (available * 2 >= class->blocks)
+    if (available * 2 >= size_class->blocks)
         return HAK_SLAB_BIN_MANY;
-    return available * 8 >= class->blocks ? HAK_SLAB_BIN_SOME : HAK_SLAB_BIN_FEW;
+    return available * 8 >= size_class->blocks ? HAK_SLAB_BIN_SOME : HAK_SLAB_BIN_FEW;
 }
 
 static void set_unlink(struct hak_slab_set *set, struct hak_slab *slab) {
@@ -80,49 +81,56 @@ static void set_link(struct hak_slab_set *set, struct hak_slab *slab, hak_unit u
 
 /* ---- life of a slab ---- */
 
+/* Multiplicative hashing (Knuth 6.4): neighbouring slabs begin far apart. */
+static uint16_t slab_first_block(hak_unit unit, const struct hak_size_class *size_class) {
+    uint32_t hash = unit * UINT32_C(2654435761);
+    return (uint16_t)((uint64_t)hash * size_class->blocks >> 32);
+}
+
 static struct hak_slab *slab_create(struct hak_slab_set *set, unsigned class_index,
                                     uint32_t owner_tag, hak_unit *out) {
-    const struct hak_size_class *class = &hak_size_classes[class_index];
-    struct hak_pool_run run = hak_pool_take(class->units, 1);
+    const struct hak_size_class *size_class = &hak_size_classes[class_index];
+    struct hak_pool_run run = hak_pool_take(size_class->units, 1);
     if (run.first == HAK_UNIT_NONE)
         return NULL;
     const struct hak_arena *arena = hak_arena_of(run.first);
-    for (unsigned i = class->units; i-- > 0;) {
+    for (unsigned i = size_class->units; i-- > 0;) {
         struct hak_slab *part = hak_arena_descriptor(arena, run.first + i);
         part->distance = (uint8_t)i;
     }
     struct hak_slab *slab = slab_at(run.first);
     slab->class_index = (uint16_t)class_index;
     slab->fresh = 0;
+    slab->first = slab_first_block(run.first, size_class);
     slab->free_count = 0;
-    unsigned words = (class->blocks + 63u) / 64;
+    unsigned words = (size_class->blocks + 63u) / 64;
     for (unsigned word = 0; word < words; word++)
-        *slab_word(slab, run.first, class, word) = 0;
+        *slab_word(slab, run.first, size_class, word) = 0;
     set_link(set, slab, run.first, HAK_SLAB_BIN_EMPTY);
     /* Tags last: readers reach the slab only through a block, which the program hands over. */
     uint32_t tag = owner_tag | class_index << 4;
-    for (unsigned i = 0; i < class->units; i++)
+    for (unsigned i = 0; i < size_class->units; i++)
         hak_pagemap_set(run.first + i, tag);
     *out = run.first;
-    hak_log(HAK_LOG_SLAB, "create", run.first, class->size);
+    hak_log(HAK_LOG_SLAB, "create", run.first, size_class->size);
     return slab;
 }
 
 /* Nothing is out, so no pointer, record or magazine names the slab any more. */
 static void slab_destroy(struct hak_slab_set *set, struct hak_slab *slab, hak_unit unit) {
-    const struct hak_size_class *class = &hak_size_classes[slab->class_index];
+    const struct hak_size_class *size_class = &hak_size_classes[slab->class_index];
     hak_assert(slab->free_count == slab->fresh);
-    hak_log(HAK_LOG_SLAB, "destroy", unit, class->size);
+    hak_log(HAK_LOG_SLAB, "destroy", unit, size_class->size);
     set_unlink(set, slab);
-    for (unsigned i = 0; i < class->units; i++)
+    for (unsigned i = 0; i < size_class->units; i++)
         hak_pagemap_set(unit + i, HAK_KIND_NONE);
-    hak_pool_put(unit, class->units);
+    hak_pool_put(unit, size_class->units);
 }
 
 /* Puts the slab into the bin that fits its fill; the second empty slab of a class leaves. */
 static void set_settle(struct hak_slab_set *set, struct hak_slab *slab, hak_unit unit,
-                       const struct hak_size_class *class) {
-    uint8_t bin = slab_bin_for(slab, class);
+                       const struct hak_size_class *size_class) {
+    uint8_t bin = slab_bin_for(slab, size_class);
     if (bin == slab->bin)
         return;
     if (bin == HAK_SLAB_BIN_EMPTY && set->bins[HAK_SLAB_BIN_EMPTY] != HAK_UNIT_NONE) {
@@ -156,32 +164,36 @@ static hak_unit set_pick(const struct hak_slab_set *set) {
     return HAK_UNIT_NONE;
 }
 
-static size_t slab_take(struct hak_slab *slab, hak_unit unit, const struct hak_size_class *class,
-                        void **out, size_t wanted) {
+static size_t slab_wrap(size_t index, const struct hak_size_class *size_class) {
+    return index < size_class->blocks ? index : index - size_class->blocks;
+}
+
+static size_t slab_take(struct hak_slab *slab, hak_unit unit,
+                        const struct hak_size_class *size_class, void **out, size_t wanted) {
     char *base = hak_unit_address(unit);
     size_t taken = 0;
     for (unsigned word = 0; slab->free_count > 0 && taken < wanted; word++) {
-        uint64_t *bits = slab_word(slab, unit, class, word);
+        uint64_t *bits = slab_word(slab, unit, size_class, word);
         uint64_t left = *bits;
         size_t before = taken;
         while (left != 0 && taken < wanted) {
-            out[taken++] = base + (word * 64 + hak_lowest_bit(left)) * (size_t) class->size;
+            out[taken++] = base + (word * 64 + hak_lowest_bit(left)) * (size_t)size_class->size;
             left &= left - 1;
         }
         *bits = left;
         slab->free_count = (uint16_t)(slab->free_count - (taken - before));
     }
-    size_t fresh = hak_min(wanted - taken, (size_t) class->blocks - slab->fresh);
-    char *block = base + slab->fresh * (size_t) class->size;
-    for (size_t i = 0; i < fresh; i++, block += class->size)
-        out[taken++] = block;
+    size_t fresh = hak_min(wanted - taken, (size_t)size_class->blocks - slab->fresh);
+    size_t index = slab->first + slab->fresh;
+    for (size_t i = 0; i < fresh; i++, index++)
+        out[taken++] = base + slab_wrap(index, size_class) * size_class->size;
     slab->fresh = (uint16_t)(slab->fresh + fresh);
     return taken;
 }
 
 size_t hak_slab_set_take(struct hak_slab_set *set, unsigned class_index, uint32_t owner_tag,
                          void **out, size_t wanted) {
-    const struct hak_size_class *class = &hak_size_classes[class_index];
+    const struct hak_size_class *size_class = &hak_size_classes[class_index];
     size_t taken = 0;
     while (taken < wanted) {
         hak_unit unit = set_pick(set);
@@ -190,8 +202,8 @@ size_t hak_slab_set_take(struct hak_slab_set *set, unsigned class_index, uint32_
             slab = slab_at(unit);
         else if (taken > 0 || (slab = slab_create(set, class_index, owner_tag, &unit)) == NULL)
             break;
-        taken += slab_take(slab, unit, class, out + taken, wanted - taken);
-        set_settle(set, slab, unit, class);
+        taken += slab_take(slab, unit, size_class, out + taken, wanted - taken);
+        set_settle(set, slab, unit, size_class);
     }
     return taken;
 }
@@ -199,26 +211,33 @@ size_t hak_slab_set_take(struct hak_slab_set *set, unsigned class_index, uint32_
 /* ---- put ---- */
 
 /* The slab's first unit; only slabs of several units need to look. */
-static hak_unit slab_head(hak_unit unit, const struct hak_size_class *class) {
-    return class->units == 1 ? unit : unit - slab_at(unit)->distance;
+static hak_unit slab_head(hak_unit unit, const struct hak_size_class *size_class) {
+    return size_class->units == 1 ? unit : unit - slab_at(unit)->distance;
 }
 
 /* Byte offset in the slab -> block index; exact for every offset (tools/size_classes.py proves it). */
-static size_t slab_block_index(size_t offset, const struct hak_size_class *class) {
-    return (size_t)((uint64_t)offset * class->reciprocal >> HAK_RECIPROCAL_SHIFT);
+static size_t slab_block_index(size_t offset, const struct hak_size_class *size_class) {
+    return (size_t)((uint64_t)offset * size_class->reciprocal >> HAK_RECIPROCAL_SHIFT);
 }
 
 static size_t slab_offset(const void *p, hak_unit head) {
     return (uintptr_t)p - (uintptr_t)hak_unit_address(head);
 }
 
+static bool slab_was_handed_out(const struct hak_slab *slab,
+                                const struct hak_size_class *size_class, size_t index) {
+    size_t order = index - slab->first + (index < slab->first ? size_class->blocks : 0);
+    return index < size_class->blocks && order < slab->fresh;
+}
+
 static enum hak_misuse slab_put(struct hak_slab *slab, hak_unit unit,
-                                const struct hak_size_class *class, const void *p) {
+                                const struct hak_size_class *size_class, const void *p) {
     size_t offset = slab_offset(p, unit);
-    size_t index = slab_block_index(offset, class);
-    if (HAK_UNLIKELY(index * class->size != offset || index >= slab->fresh))
+    size_t index = slab_block_index(offset, size_class);
+    if (HAK_UNLIKELY(index * size_class->size != offset ||
+                     !slab_was_handed_out(slab, size_class, index)))
         return HAK_MISUSE_INSIDE; /* or in the tail, or where no block was handed out yet */
-    uint64_t *word = slab_word(slab, unit, class, (unsigned)(index / 64));
+    uint64_t *word = slab_word(slab, unit, size_class, (unsigned)(index / 64));
     uint64_t bit = UINT64_C(1) << (index % 64);
     if (HAK_UNLIKELY(*word & bit))
         return HAK_MISUSE_DOUBLE_FREE;
@@ -229,37 +248,37 @@ static enum hak_misuse slab_put(struct hak_slab *slab, hak_unit unit,
 
 enum hak_misuse hak_slab_set_put(struct hak_slab_set *set, unsigned class_index,
                                  void *const *blocks, size_t count, size_t *done) {
-    const struct hak_size_class *class = &hak_size_classes[class_index];
+    const struct hak_size_class *size_class = &hak_size_classes[class_index];
     for (size_t i = 0; i < count; i++) {
         if (i + SLAB_PREFETCH_DISTANCE < count)
             __builtin_prefetch(slab_at(hak_unit_of(blocks[i + SLAB_PREFETCH_DISTANCE])), 1);
-        hak_unit unit = slab_head(hak_unit_of(blocks[i]), class);
+        hak_unit unit = slab_head(hak_unit_of(blocks[i]), size_class);
         struct hak_slab *slab = slab_at(unit);
-        enum hak_misuse misuse = slab_put(slab, unit, class, blocks[i]);
+        enum hak_misuse misuse = slab_put(slab, unit, size_class, blocks[i]);
         if (HAK_UNLIKELY(misuse != HAK_MISUSE_NONE)) {
             *done = i;
             return misuse;
         }
-        set_settle(set, slab, unit, class);
+        set_settle(set, slab, unit, size_class);
     }
     *done = count;
     return HAK_MISUSE_NONE;
 }
 
 bool hak_slab_is_block_start(const void *p, unsigned class_index) {
-    const struct hak_size_class *class = &hak_size_classes[class_index];
-    size_t offset = slab_offset(p, slab_head(hak_unit_of(p), class));
-    size_t index = slab_block_index(offset, class);
-    return index * class->size == offset && index < class->blocks;
+    const struct hak_size_class *size_class = &hak_size_classes[class_index];
+    size_t offset = slab_offset(p, slab_head(hak_unit_of(p), size_class));
+    size_t index = slab_block_index(offset, size_class);
+    return index * size_class->size == offset && index < size_class->blocks;
 }
 
 enum hak_misuse hak_slab_examine(const void *p, unsigned class_index) {
-    const struct hak_size_class *class = &hak_size_classes[class_index];
-    hak_unit unit = slab_head(hak_unit_of(p), class);
+    const struct hak_size_class *size_class = &hak_size_classes[class_index];
+    hak_unit unit = slab_head(hak_unit_of(p), size_class);
     struct hak_slab *slab = slab_at(unit);
-    size_t index = slab_block_index(slab_offset(p, unit), class);
-    if (!hak_slab_is_block_start(p, class_index) || index >= slab->fresh)
+    size_t index = slab_block_index(slab_offset(p, unit), size_class);
+    if (!hak_slab_is_block_start(p, class_index) || !slab_was_handed_out(slab, size_class, index))
         return HAK_MISUSE_INSIDE;
-    bool is_free = *slab_word(slab, unit, class, (unsigned)(index / 64)) >> (index % 64) & 1;
+    bool is_free = *slab_word(slab, unit, size_class, (unsigned)(index / 64)) >> (index % 64) & 1;
     return is_free ? HAK_MISUSE_DOUBLE_FREE : HAK_MISUSE_NONE;
 }

@@ -3,7 +3,12 @@
 /*
  * A slab is a run of 1 … 16 units cut into blocks from its first byte:
  *
- *   | block 0 | block 1 | … | block fresh-1 |   never handed out, pages untouched   | tail |
+ *   | block 0 | block 1 | … | first | … | first + fresh - 1 |  never handed out, untouched  | tail |
+ *
+ * Blocks are handed out from `first` on, around the end to block 0. `first` differs from slab to
+ * slab: slabs start at multiples of 64 KiB, so if all began with block 0, the few blocks that a
+ * program uses of each class would share the same sets of the first and second level caches
+ * (bench_random_mixed, simulated 512 KiB 8-way L2: 231,000 misses in 4 M operations, 2,700 now).
  *
  * Its descriptor is out of line, in the first unit's 64 bytes; a bitmap of exactly one bit per block
  * says which blocks are here: in the descriptor up to 128 blocks, else in the unit's bitmap lines.
@@ -45,6 +50,7 @@ struct hak_slab {
     uint16_t free_count;  /* [H] bits set in the bitmap */
     uint8_t bin;          /* [H] HAK_SLAB_BIN_… */
     uint8_t distance;     /* [I] units to the slab's first unit; in every unit of the slab */
+    uint16_t first;       /* [I] index of the block handed out first */
     uint64_t free_inline[HAK_SLAB_INLINE_WORDS]; /* [H] 1 = the block is here */
 };
 

@@ -1,0 +1,174 @@
+/* bench/bench_common.h — clocks, random numbers and arguments. SPDX-License-Identifier: MIT */
+/*
+ * Every benchmark is a plain program that knows nothing of hakmem: it calls malloc and free, and
+ * whoever runs it chooses the allocator by LD_PRELOAD. So these functions must not disturb what is
+ * measured: their tables come from mmap, never from malloc, and none is costly in a timed loop.
+ */
+#ifndef HAKMEM_BENCH_COMMON_H
+#define HAKMEM_BENCH_COMMON_H
+
+#define _GNU_SOURCE /* program_invocation_short_name */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { BENCH_EXIT_USAGE = 2 };
+
+/* Exit after a message: a benchmark that could not do all of its work must not print a rate. */
+__attribute__((noreturn)) static inline void bench_die(const char *what) {
+    fprintf(stderr, "%s: %s: %s\n", program_invocation_short_name, what, strerror(errno));
+    exit(EXIT_FAILURE);
+}
+
+/* --- time and memory ----------------------------------------------------------------------- */
+
+static inline uint64_t bench_clock_ns(clockid_t clock) {
+    struct timespec now;
+    if (clock_gettime(clock, &now) != 0) {
+        bench_die("clock_gettime");
+    }
+    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+/* Time as a user waits for it. */
+static inline uint64_t bench_wall_ns(void) {
+    return bench_clock_ns(CLOCK_MONOTONIC);
+}
+
+/* CPU time of all threads, the kernel's share included: page faults are the allocator's doing. */
+static inline uint64_t bench_cpu_ns(void) {
+    return bench_clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+/*
+ * Peak resident memory in KiB; 0 when the kernel does not tell. From VmHWM, because getrusage's
+ * ru_maxrss also remembers the program that called exec for us.
+ */
+static inline uint64_t bench_peak_rss_kib(void) {
+    static char text[8192];
+    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return 0;
+    }
+    ssize_t length = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (length <= 0) {
+        return 0;
+    }
+    text[length] = '\0';
+    const char *field = strstr(text, "VmHWM:");
+    return field == NULL ? 0 : strtoull(field + strlen("VmHWM:"), NULL, 10);
+}
+
+/* Zeroed, already resident memory for a benchmark's own tables; lives as long as the process. */
+static inline void *bench_table(size_t count, size_t item_size) {
+    if (count > (SIZE_MAX >> 1) / item_size) {
+        errno = ENOMEM;
+        bench_die("table");
+    }
+    void *table = mmap(NULL, count * item_size, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (table == MAP_FAILED) {
+        bench_die("table");
+    }
+    return table;
+}
+
+/* --- random numbers ------------------------------------------------------------------------ */
+
+/* Marsaglia 2003, "Xorshift RNGs", triple (13, 17, 5): full period over all states but 0. */
+static inline uint32_t bench_xorshift32(uint32_t *state) {
+    uint32_t r = *state;
+    r ^= r << 13;
+    r ^= r >> 17;
+    r ^= r << 5;
+    *state = r;
+    return r;
+}
+
+/* r scaled to 0 … range - 1 by a multiplication: a division would cost as much as a malloc. */
+static inline uint32_t bench_scale(uint32_t r, uint32_t range) {
+    return (uint32_t)(((uint64_t)r * range) >> 32);
+}
+
+/* --- blocks -------------------------------------------------------------------------------- */
+
+/* Allocate `size` bytes and write the first one, as any user of a block would. */
+static inline unsigned char *bench_take_block(size_t size, unsigned char first_byte) {
+    unsigned char *block = malloc(size);
+    if (block == NULL) {
+        bench_die("malloc");
+    }
+    block[0] = first_byte;
+    /* Let the block escape: compilers may remove a malloc whose block is only written and freed. */
+    __asm__ volatile("" : : "r"(block) : "memory");
+    return block;
+}
+
+/* --- arguments ----------------------------------------------------------------------------- */
+
+/* One positional argument: a whole number in min … max. */
+struct bench_argument {
+    const char *name;
+    uint64_t min;
+    uint64_t max;
+    uint64_t *value;
+};
+
+static inline uint64_t bench_parse_number(const char *name, const char *text, uint64_t min,
+                                          uint64_t max) {
+    char *end = NULL;
+    errno = 0;
+    uint64_t value = strtoull(text, &end, 10);
+    bool is_number = text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0;
+    if (!is_number || value < min || value > max) {
+        fprintf(stderr,
+                "%s: %s is \"%s\": expected a whole number from %" PRIu64 " to %" PRIu64 "\n",
+                program_invocation_short_name, name, text, min, max);
+        exit(BENCH_EXIT_USAGE);
+    }
+    return value;
+}
+
+__attribute__((noreturn)) static inline void bench_usage(FILE *stream, int status,
+                                                         const char *usage) {
+    fprintf(stream, "usage: %s %s\n", program_invocation_short_name, usage);
+    exit(status);
+}
+
+/* Fill in all `count` arguments from argv[0 … argc - 1], or say what is wrong and exit. */
+static inline void bench_parse(int argc, char **argv, const char *usage,
+                               const struct bench_argument *arguments, int count) {
+    if (argc > 0 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0)) {
+        bench_usage(stdout, EXIT_SUCCESS, usage);
+    }
+    if (argc != count) {
+        fprintf(stderr, "%s: %d arguments given, %d expected\n", program_invocation_short_name,
+                argc, count);
+        bench_usage(stderr, BENCH_EXIT_USAGE, usage);
+    }
+    for (int i = 0; i < count; i++) {
+        const struct bench_argument *a = &arguments[i];
+        *a->value = bench_parse_number(a->name, argv[i], a->min, a->max);
+    }
+}
+
+/* The three lines that every throughput benchmark ends with; tools/demo.py reads them. */
+static inline void bench_print_rate(uint64_t operations, uint64_t elapsed_ns) {
+    double seconds = (double)elapsed_ns / 1e9;
+    printf("operations %" PRIu64 "\n", operations);
+    printf("seconds    %.6f\n", seconds);
+    printf("ops/s      %.0f\n", seconds > 0 ? (double)operations / seconds : 0.0);
+}
+
+#endif
