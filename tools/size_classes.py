@@ -4,9 +4,9 @@
 
     tools/size_classes.py [--direct-max BYTES] > src/slab/size_classes.inc
 
-Classes are multiples of 16 bytes up to --direct-max, then 8 per doubling up to 64 KiB, so a request
-wastes at most 12.5 % of its block beyond the smallest sizes. A slab has as few units as leave at
-most 6 % of it as tail and hold at least 8 blocks. docs/decisions/e2-size-classes.md chose the value.
+Classes are multiples of 16 bytes up to --direct-max, then 8 per doubling up to 64 KiB, so above 128
+bytes a request wastes at most 12.5 % of its block. A slab has as few units as leave at
+most 6 % of it as tail and hold at least 8 blocks. docs/decisions/e2-size-classes.md chose the default.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def print_table(name, values, per_line=16):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--direct-max", type=int, default=1024)
+    parser.add_argument("--direct-max", type=int, default=256)
     direct_max = parser.parse_args().direct_max
     sizes = class_sizes(direct_max)
     assert sizes[-1] == MID_MAX and len(sizes) < 128, "11 bits of a tag hold 127 classes × 16"
@@ -71,7 +71,6 @@ def main():
           "SPDX-License-Identifier: MIT */\n")
     print("#ifdef HAK_SIZE_CLASS_CONSTANTS")
     print(f"#define HAK_CLASS_COUNT {len(sizes) + 1}u /* class 0 is never a block's */")
-    print(f"#define HAK_DIRECT_MAX {direct_max}u /* bytes; up to here class = ceil(size / 16) */")
     print(f"#define HAK_TINY_MAX {TINY_MAX}u")
     print(f"#define HAK_MID_MAX {MID_MAX}u")
     print(f"#define HAK_RECIPROCAL_SHIFT {RECIPROCAL_SHIFT}u")
@@ -82,12 +81,12 @@ def main():
         units, blocks = slab_shape(size)
         print(f"HAK_SIZE_CLASS({size}, {units}, {blocks}, {reciprocal(size, units)})")
     print("#endif\n")
-    print("/* Class of a size up to 1 KiB, indexed by ceil(size / 16). */")
+    print("/* Class × 16 of every size up to 1 KiB. */")
     print_table("HAK_SIZE_CLASS_TINY_MAP",
-                [0] + [class_of(sizes, 16 * k) for k in range(1, TINY_MAX // 16 + 1)])
-    print("\n/* Class of a size above 1 KiB, indexed by ceil(size / 128). */")
+                [0] + [16 * class_of(sizes, size) for size in range(1, TINY_MAX + 1)])
+    print("\n/* Class × 16 of a size above 1 KiB, indexed by ceil(size / 128). */")
     print_table("HAK_SIZE_CLASS_MID_MAP",
-                [0] + [class_of(sizes, 128 * k) for k in range(1, MID_MAX // 128 + 1)])
+                [0] + [16 * class_of(sizes, 128 * k) for k in range(1, MID_MAX // 128 + 1)])
 
 
 if __name__ == "__main__":

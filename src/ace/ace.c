@@ -18,10 +18,10 @@
 #include "slab/size_class.h"
 
 enum {
-    ACE_SLOTS_START = 8,        /* slots with the sentinel: one cache line */
-    ACE_SLOTS_MAX = 4096,       /* for blocks up to ACE_SMALL: batches of thousands stay inside */
-    ACE_SMALL = 64,             /* bytes */
-    ACE_BYTES_MAX = 128 * 1024, /* bytes of blocks in a magazine of larger ones */
+    ACE_SLOTS_START = 8,       /* slots with the sentinel: one cache line */
+    ACE_SLOTS_MAX = 2048,      /* for blocks up to ACE_SMALL: batches of a thousand stay inside */
+    ACE_SMALL = 64,            /* bytes */
+    ACE_BYTES_MAX = 64 * 1024, /* bytes of blocks in a magazine of larger ones */
     ACE_SLOTS_MIN = 4
 };
 

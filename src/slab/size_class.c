@@ -9,13 +9,13 @@ const struct hak_size_class hak_size_classes[HAK_CLASS_COUNT] = {
 #undef HAK_SIZE_CLASS
 };
 
-const uint8_t hak_size_class_tiny_map[HAK_TINY_MAX / 16 + 1] = {
+const uint16_t hak_size_class_tiny_map[HAK_TINY_MAX + 1] = {
 #define HAK_SIZE_CLASS_TINY_MAP
 #include "slab/size_classes.inc"
 #undef HAK_SIZE_CLASS_TINY_MAP
 };
 
-const uint8_t hak_size_class_mid_map[HAK_MID_MAX / 128 + 1] = {
+const uint16_t hak_size_class_mid_map[HAK_MID_MAX / 128 + 1] = {
 #define HAK_SIZE_CLASS_MID_MAP
 #include "slab/size_classes.inc"
 #undef HAK_SIZE_CLASS_MID_MAP

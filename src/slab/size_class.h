@@ -28,20 +28,21 @@ struct hak_size_class {
 _Static_assert(sizeof(struct hak_size_class) == 16, "indexed by the class part of a tag");
 
 extern HAK_INTERNAL const struct hak_size_class hak_size_classes[HAK_CLASS_COUNT];
-extern HAK_INTERNAL const uint8_t hak_size_class_tiny_map[HAK_TINY_MAX / 16 + 1];
-extern HAK_INTERNAL const uint8_t hak_size_class_mid_map[HAK_MID_MAX / 128 + 1];
+extern HAK_INTERNAL const uint16_t hak_size_class_tiny_map[HAK_TINY_MAX + 1];
+extern HAK_INTERNAL const uint16_t hak_size_class_mid_map[HAK_MID_MAX / 128 + 1];
 
-/* size <= HAK_TINY_MAX; 0 gives class 0. */
+/*
+ * size <= HAK_TINY_MAX; 0 gives class 0. One entry for each size: an index without arithmetic makes
+ * malloc as short as it would be if every multiple of 16 were a class (E2), for 2 KiB of table of
+ * which a program touches the lines of the sizes it uses.
+ */
 HAK_INLINE size_t hak_tiny_class_offset(size_t size) {
-    if (HAK_DIRECT_MAX >= HAK_TINY_MAX)
-        return (size + 15) &
-               ~(size_t)15; /* class = ceil(size / 16), and × 16 undoes the division */
-    return (size_t)hak_size_class_tiny_map[(size + 15) >> 4] << 4;
+    return hak_size_class_tiny_map[size];
 }
 
 /* HAK_TINY_MAX < size <= HAK_MID_MAX */
 HAK_INLINE size_t hak_mid_class_offset(size_t size) {
-    return (size_t)hak_size_class_mid_map[(size + 127) >> 7] << 4;
+    return hak_size_class_mid_map[(size + 127) >> 7];
 }
 
 /* Block bytes of the class at `offset`, class × 16: the low part of a slab's tag. */
