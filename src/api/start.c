@@ -23,13 +23,20 @@
 static struct {
     struct hak_lock lock;
     _Atomic bool is_ready;
+    bool has_environment; /* [lock]; constructors */
 } g_start = {.lock = HAK_LOCK_INIT(HAK_RANK_INIT)};
 
-static bool start_locked(void) {
+/* Before libc knows the environment the defaults hold; start_at_load() then comes again. */
+static void start_options(void) {
     char **environment = hak_prim_environment();
+    g_start.has_environment = environment != NULL;
     if (environment && !hak_prim_is_secure())
         hak_options_load(environment);
     hak_ace_init((enum hak_ace_mode)hak_options.ace, hak_options.checks);
+}
+
+static bool start_locked(void) {
+    start_options();
     hak_vm_init();
     return hak_heap_init() == 0;
 }
@@ -56,6 +63,8 @@ bool hak_start(void) {
 /* Early, so that our fork handlers are the first registered: prepare then runs last. */
 __attribute__((constructor)) static void start_at_load(void) {
     hak_start();
+    if (!g_start.has_environment)
+        start_options();
 }
 
 __attribute__((destructor)) static void start_at_exit(void) {

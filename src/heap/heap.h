@@ -119,6 +119,12 @@ void *hak_heap_refill(struct hak_heap *heap, unsigned class_index);
  * among the blocks that go back is reported at once (it does not return).
  */
 void hak_heap_flush(struct hak_heap *heap, unsigned class_index, void *p, const char *function);
+/*
+ * Puts blocks back into their slabs. The heap's lock is held; misuse is reported (without the lock)
+ * and does not return.
+ */
+void hak_heap_put(struct hak_heap *heap, unsigned class_index, void *const *blocks, size_t count,
+                  const char *function) HAK_REQUIRES(heap->lock);
 /* Empties every magazine of a heap that the caller is the thread of. */
 void hak_heap_flush_all(struct hak_heap *heap);
 /* Frees a block of another thread's heap, or of any heap by a thread that has none. */

@@ -40,7 +40,7 @@ static size_t storage_bytes(unsigned capacity) {
 }
 
 /* First storage, or twice the room. False: already at the policy's limit, or no memory. */
-static bool magazine_grow(struct hak_heap *heap, unsigned class_index) {
+static bool magazine_grow(struct hak_heap *heap, unsigned class_index) HAK_REQUIRES(heap->lock) {
     unsigned old_capacity = heap->capacity[class_index];
     unsigned capacity =
         old_capacity == 0 ? hak_heap_policy.capacity_start[class_index] : old_capacity * 2 + 1;
@@ -65,22 +65,24 @@ static bool magazine_grow(struct hak_heap *heap, unsigned class_index) {
     return true;
 }
 
-static size_t heap_take(struct hak_heap *heap, unsigned class_index, void **out, size_t wanted) {
+static size_t heap_take(struct hak_heap *heap, unsigned class_index, void **out, size_t wanted)
+    HAK_REQUIRES(heap->lock) {
     size_t taken =
         hak_slab_set_take(&heap->slabs[class_index], class_index, heap->magazines.tag, out, wanted);
     heap->bytes_out += taken * hak_size_classes[class_index].size;
     return taken;
 }
 
-/* Puts blocks back into the heap's slabs, lock held; on misuse reports and does not return. */
-static void heap_put(struct hak_heap *heap, unsigned class_index, void *const *blocks, size_t count,
-                     const char *function) {
+void hak_heap_put(struct hak_heap *heap, unsigned class_index, void *const *blocks, size_t count,
+                  const char *function) {
     size_t done;
     enum hak_misuse misuse =
         hak_slab_set_put(&heap->slabs[class_index], class_index, blocks, count, &done);
     uint32_t size = hak_size_classes[class_index].size;
-    if (HAK_UNLIKELY(misuse != HAK_MISUSE_NONE))
+    if (HAK_UNLIKELY(misuse != HAK_MISUSE_NONE)) {
+        hak_lock_release(&heap->lock); /* a handler of SIGABRT may allocate on its way out */
         hak_misuse_fatal(function, blocks[done], misuse, size, heap->id);
+    }
     heap->bytes_out -= count * size;
 }
 
@@ -116,12 +118,13 @@ void *hak_heap_refill(struct hak_heap *heap, unsigned class_index) {
 }
 
 /* Sends the oldest half home: they have been cold longest. */
-static void magazine_flush_half(struct hak_heap *heap, unsigned class_index, const char *function) {
+static void magazine_flush_half(struct hak_heap *heap, unsigned class_index, const char *function)
+    HAK_REQUIRES(heap->lock) {
     struct hak_magazine *magazine = &heap->magazines.of_class[class_index];
     void **storage = magazine_storage(heap, class_index);
     size_t held = (size_t)(magazine->top - storage);
     size_t count = (held + 1) / 2;
-    heap_put(heap, class_index, storage + 1, count, function);
+    hak_heap_put(heap, class_index, storage + 1, count, function);
     memcpy(storage + 1, storage + 1 + count, (held - count) * sizeof(void *)); /* never overlaps */
     magazine->top = storage + held - count;
 }
@@ -136,7 +139,7 @@ void hak_heap_flush(struct hak_heap *heap, unsigned class_index, void *p, const 
         magazine->top[1] = p;
         magazine->top++;
     } else {
-        heap_put(heap, class_index, &p, 1, function);
+        hak_heap_put(heap, class_index, &p, 1, function);
     }
     hak_lock_release(&heap->lock);
 }
@@ -148,7 +151,7 @@ void hak_heap_flush_all(struct hak_heap *heap) {
             continue;
         void **storage = magazine_storage(heap, class_index);
         struct hak_magazine *magazine = &heap->magazines.of_class[class_index];
-        heap_put(heap, class_index, storage + 1, (size_t)(magazine->top - storage), "free");
+        hak_heap_put(heap, class_index, storage + 1, (size_t)(magazine->top - storage), "free");
         magazine->top = storage;
     }
     hak_lock_release(&heap->lock);

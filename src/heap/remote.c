@@ -12,15 +12,9 @@
 
 void hak_heap_free_remote(uint32_t owner_id, unsigned class_index, void *p, const char *function) {
     struct hak_heap *owner = hak_registry_heap(owner_id);
-    uint32_t size = hak_size_classes[class_index].size;
-    size_t done;
     hak_check(owner != NULL);
     hak_lock_acquire(&owner->lock);
-    enum hak_misuse misuse =
-        hak_slab_set_put(&owner->slabs[class_index], class_index, &p, 1, &done);
-    if (HAK_UNLIKELY(misuse != HAK_MISUSE_NONE))
-        hak_misuse_fatal(function, p, misuse, size, owner_id);
-    owner->bytes_out -= size;
+    hak_heap_put(owner, class_index, &p, 1, function);
     owner->remote_count++;
     hak_lock_release(&owner->lock);
 }

@@ -61,6 +61,10 @@ size_t hak_vm_page_size(void) {
 
 /* ---- the address book ---- */
 
+static uint32_t vm_granule(uintptr_t address) {
+    return (uint32_t)((address - g_vm.window.base) / HAK_VM_GRANULE);
+}
+
 static void book_insert(uint32_t position, struct vm_range range) {
     hak_check(g_vm.book_count < VM_BOOK_MAX);
     for (uint32_t i = g_vm.book_count; i > position; i--)
@@ -91,9 +95,7 @@ static uintptr_t book_take_gap(size_t size, size_t align) {
                                     : base + (uintptr_t)g_vm.book[i].start * HAK_VM_GRANULE;
         uintptr_t start = hak_align_up(gap, align);
         if (start >= gap && start <= gap_end && size <= gap_end - start) {
-            struct vm_range range = {(uint32_t)((start - base) / HAK_VM_GRANULE),
-                                     (uint32_t)(size / HAK_VM_GRANULE)};
-            book_insert(i, range);
+            book_insert(i, (struct vm_range){vm_granule(start), (uint32_t)(size / HAK_VM_GRANULE)});
             return start;
         }
         if (!is_last)
@@ -121,14 +123,19 @@ static int vm_reserve_first_anywhere(size_t size, size_t align, enum hak_cause c
         return error;
     uintptr_t start = (uintptr_t)mapping;
     uintptr_t base = hak_align_down(start, VM_BASE_ALIGN);
-    uintptr_t below = hak_min(base, g_vm.window_size / 2);
-    g_vm.window.base = base - below;
+    g_vm.window.base = base - hak_min(base, g_vm.window_size / 2);
     g_vm.window.size = g_vm.window_size;
-    uintptr_t first = hak_align_down(start, HAK_VM_GRANULE) - g_vm.window.base;
-    struct vm_range range = {(uint32_t)(first / HAK_VM_GRANULE),
-                             (uint32_t)(with_slack / HAK_VM_GRANULE + 1)};
-    book_insert(0, range);
-    *out = (void *)hak_align_up(start, align);
+    uintptr_t ours = hak_align_up(start, align);
+    uint32_t first = vm_granule(hak_align_down(start, HAK_VM_GRANULE));
+    uint32_t end = vm_granule(hak_align_up(start + with_slack, HAK_VM_GRANULE));
+    uint32_t ours_first = vm_granule(ours);
+    uint32_t ours_end = vm_granule(ours + size);
+    if (first < ours_first)
+        book_insert(g_vm.book_count, (struct vm_range){first, ours_first - first});
+    book_insert(g_vm.book_count, (struct vm_range){ours_first, ours_end - ours_first});
+    if (ours_end < end)
+        book_insert(g_vm.book_count, (struct vm_range){ours_end, end - ours_end});
+    *out = (void *)ours;
     return 0;
 }
 
@@ -141,8 +148,7 @@ static int vm_reserve_first(size_t size, size_t align, enum hak_cause cause, voi
         if (error == 0) {
             g_vm.window.base = base;
             g_vm.window.size = g_vm.window_size;
-            struct vm_range range = {0, (uint32_t)(size / HAK_VM_GRANULE)};
-            book_insert(0, range);
+            book_insert(0, (struct vm_range){0, (uint32_t)(size / HAK_VM_GRANULE)});
             return 0;
         }
         if (error != EEXIST)
@@ -167,7 +173,7 @@ int hak_vm_reserve(size_t size, size_t align, enum hak_cause cause, void **out) 
             return 0;
         if (error != EEXIST) {
             hak_lock_acquire(&g_vm.lock);
-            book_remove((uint32_t)((place - g_vm.window.base) / HAK_VM_GRANULE));
+            book_remove(vm_granule(place));
             hak_lock_release(&g_vm.lock);
             return error;
         }
@@ -188,7 +194,7 @@ void hak_vm_release(void *addr, size_t size, enum hak_cause cause) {
         return;
     }
     hak_lock_acquire(&g_vm.lock);
-    book_remove((uint32_t)(((uintptr_t)addr - g_vm.window.base) / HAK_VM_GRANULE));
+    book_remove(vm_granule((uintptr_t)addr));
     hak_lock_release(&g_vm.lock);
 }
 
