@@ -122,11 +122,13 @@ void hakmem_sdallocx(void *p, size_t size, int flags);
  * hakmem_mallinfo2, hakmem_mallinfo — totals. arena: bytes made usable; hblks, hblkhd: Big blocks;
  * uordblks: bytes in blocks that left their slabs, those in magazines too; fordblks: the rest.
  *
- * source     mallinfo(3); mallinfo's fields are cut to INT_MAX
+ * source     mallinfo(3), glibc only; mallinfo's fields are cut to INT_MAX, mallinfo2 needs glibc 2.33
  */
+#if defined(__GLIBC__) /* musl has neither struct */
 struct mallinfo hakmem_mallinfo(void);
-#if defined(__GLIBC__) && (__GLIBC__ > 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ >= 33))
+#if __GLIBC_PREREQ(2, 33)
 struct mallinfo2 hakmem_mallinfo2(void);
+#endif
 #endif
 
 /* Totals and the ledger as XML on `stream`. Returns 0; EINVAL when `options` is not 0. */

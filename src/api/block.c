@@ -52,7 +52,7 @@ static HAK_COLD _Noreturn void block_explain_stray(const char *function, const v
             hak_misuse_fatal(function, p, HAK_MISUSE_INSIDE, HAK_CLASS_WORD_LARGE, 0);
         if (tag == HAK_KIND_BIG && distance < hak_big_size(start))
             hak_misuse_fatal(function, p, HAK_MISUSE_INSIDE, HAK_CLASS_WORD_BIG, 0);
-        if (tag != HAK_KIND_NONE && tag != HAK_KIND_SPAN_FREED)
+        if (tag != HAK_KIND_NONE && tag != HAK_KIND_SPAN_FREED && tag != HAK_KIND_BIG_FREED)
             break;
     }
     hak_misuse_fatal(function, p, HAK_MISUSE_NOT_OURS, HAK_CLASS_WORD_NONE, 0);
@@ -74,6 +74,8 @@ static struct block_place block_locate(const void *p, const char *function) {
         return (struct block_place){BLOCK_BIG, 0, 0};
     if (tag == HAK_KIND_SPAN_FREED && is_unit_start)
         hak_misuse_fatal(function, p, HAK_MISUSE_DOUBLE_FREE, HAK_CLASS_WORD_LARGE, 0);
+    if (tag == HAK_KIND_BIG_FREED && is_unit_start)
+        hak_misuse_fatal(function, p, HAK_MISUSE_DOUBLE_FREE, HAK_CLASS_WORD_BIG, 0);
     block_explain_stray(function, p, (hak_unit)unit);
 }
 
@@ -148,15 +150,20 @@ size_t hak_block_good_size(size_t size, size_t align) {
 /* ---- free ---- */
 
 /*
- * checks=1: could a block of this class have been requested with `size`? realloc may have shrunk it
- * in place to half its size, and an alignment may have asked for a larger class.
+ * checks=1: could this block have been requested with `size`? realloc may have shrunk a small or Big
+ * one in place to half its size, and an alignment may have asked for a larger class.
  */
-static bool block_size_is_possible(size_t size, bool is_aligned, unsigned class_index) {
-    size_t usable = hak_size_classes[class_index].size - HAK_BLOCK_TAIL;
+static bool block_size_is_possible(const void *p, size_t size, bool is_aligned,
+                                   const struct block_place *place) {
+    size_t usable = hak_block_usable_slow(p, "free");
     if (size > usable)
         return false;
-    return is_aligned || size >= usable / 2 ||
-           hak_size_class_of(hak_max(size + HAK_BLOCK_TAIL, 1)) == class_index;
+    if (place->tier == BLOCK_LARGE)
+        return usable - size < HAK_UNIT_SIZE;
+    return size >= usable / 2 ||
+           (place->tier == BLOCK_SMALL &&
+            (is_aligned ||
+             hak_size_class_of(hak_max(size + HAK_BLOCK_TAIL, 1)) == place->class_index));
 }
 
 static void block_free_small(void *p, const char *function, const struct block_place *place) {
@@ -172,11 +179,11 @@ void hak_block_free(void *p, const char *function, size_t size, bool is_aligned)
         return;
     struct block_place place = block_locate(p, function);
     enum hak_misuse misuse = HAK_MISUSE_NONE;
+    if (HAK_UNLIKELY(hak_options.checks) && size != HAK_SIZE_UNKNOWN &&
+        !block_size_is_possible(p, size, is_aligned, &place))
+        block_misuse(function, p, HAK_MISUSE_WRONG_SIZE, &place);
     switch (place.tier) {
     case BLOCK_SMALL:
-        if (HAK_UNLIKELY(hak_options.checks) && size != HAK_SIZE_UNKNOWN &&
-            !block_size_is_possible(size, is_aligned, place.class_index))
-            block_misuse(function, p, HAK_MISUSE_WRONG_SIZE, &place);
         block_free_small(p, function, &place);
         return;
     case BLOCK_LARGE:
@@ -201,7 +208,7 @@ size_t hak_block_usable_slow(const void *p, const char *function) {
     return hak_size_classes[place.class_index].size - HAK_BLOCK_TAIL;
 }
 
-/* checks=1: realloc and malloc_usable_size must not be fooled either. */
+/* realloc needs to know what it copies; with checks=1 also that nobody has freed it. */
 static void block_examine(const void *p, const char *function, const struct block_place *place) {
     enum hak_misuse misuse = HAK_MISUSE_NONE;
     if (place->tier != BLOCK_SMALL)

@@ -13,6 +13,7 @@
 #include "observe/report.h"
 #include "stats/ledger.h"
 
+#if defined(__GLIBC__)
 static int info_int(size_t value) {
     return value > INT_MAX ? INT_MAX : (int)value;
 }
@@ -31,7 +32,7 @@ HAK_PUBLIC struct mallinfo hakmem_mallinfo(void) {
 }
 HAK_EXPORT(mallinfo);
 
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+#if __GLIBC_PREREQ(2, 33)
 HAK_PUBLIC struct mallinfo2 hakmem_mallinfo2(void) {
     struct hak_totals totals = hak_totals();
     size_t in_use = hak_totals_in_use(&totals);
@@ -45,6 +46,7 @@ HAK_PUBLIC struct mallinfo2 hakmem_mallinfo2(void) {
     };
 }
 HAK_EXPORT(mallinfo2);
+#endif
 #endif
 
 static void info_ledger_xml(FILE *stream) {

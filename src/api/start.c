@@ -3,14 +3,17 @@
 /*
  *   hak_start -> options, policy, limits     no memory needed, no way to fail
  *             -> thread-exit hook
+ *             -> first arena                   may fail, and is tried again by the next call
  *             -> fork hooks                  last, without the lock: libc may allocate for them
  *
- * The first arena is made when the first block is asked for.
+ * The first arena is made here, so that window and pagemap are fixed before any block or any second
+ * thread can exist: the fast paths read them without order.
  */
 
 #include "api/start.h"
 
 #include "ace/ace.h"
+#include "arena/pool.h"
 #include "base/atomic.h"
 #include "base/lock.h"
 #include "heap/fork.h"
@@ -23,6 +26,7 @@
 static struct {
     struct hak_lock lock;
     _Atomic bool is_ready;
+    bool has_hooks;       /* [lock] limits are known, thread exit is hooked */
     bool has_environment; /* [lock]; constructors */
 } g_start = {.lock = HAK_LOCK_INIT(HAK_RANK_INIT)};
 
@@ -37,8 +41,11 @@ static void start_options(void) {
 
 static bool start_locked(void) {
     start_options();
-    hak_vm_init();
-    return hak_heap_init() == 0;
+    if (!g_start.has_hooks) {
+        hak_vm_init();
+        g_start.has_hooks = hak_heap_init() == 0;
+    }
+    return g_start.has_hooks && hak_pool_init();
 }
 
 static bool start_slow(void) {

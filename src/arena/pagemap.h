@@ -30,25 +30,26 @@
 #define HAK_TAG_CLASS_LIMIT (UINT32_C(1) << HAK_TAG_ID_SHIFT)
 #define HAK_TAG_ID_NEVER (UINT32_MAX >> HAK_TAG_ID_SHIFT) /* id of the heaps that own nothing */
 
-enum hak_kind { /* tags below HAK_TAG_CLASS_LIMIT */
-                HAK_KIND_NONE =
-                    0, /* not ours, interior of a large block, or a unit in the shared pool */
-                HAK_KIND_SPAN = 1, /* first unit of a Large block */
-                HAK_KIND_SPAN_FREED =
-                    2,            /* was HAK_KIND_SPAN until free; not handed out again since */
-                HAK_KIND_BIG = 3, /* first user unit of a Big block */
-                HAK_KIND_META = 4 /* hakmem's own data */
+enum hak_kind {
+    /* Tags below HAK_TAG_CLASS_LIMIT. */
+    HAK_KIND_NONE = 0,       /* not ours, interior of a large block, or a unit in the shared pool */
+    HAK_KIND_SPAN = 1,       /* first unit of a Large block */
+    HAK_KIND_SPAN_FREED = 2, /* was HAK_KIND_SPAN until free; not handed out again since */
+    HAK_KIND_BIG = 3,        /* first user unit of a Big block */
+    HAK_KIND_BIG_FREED = 4,  /* was HAK_KIND_BIG until free; addresses not used again since */
+    HAK_KIND_META = 5        /* hakmem's own data */
 };
 
 /*
+ * The table: base of the window, units covered (0 before start-up: every pointer is foreign), tags,
+ * each [A] written by whoever owns the unit.
+ *
  * Three variables and no struct: compilers would take a struct's address first, one instruction more
- * on every free. Fixed after start-up.
+ * on every free. Fixed by start-up, before the first block exists.
  */
-extern HAK_INTERNAL uintptr_t hak_pagemap_base; /* the window's */
-extern HAK_INTERNAL size_t
-    hak_pagemap_unit_count; /* units covered; 0 before start-up: all is foreign */
-extern HAK_INTERNAL _Atomic uint32_t
-    *hak_pagemap_tags; /* [A] each written by whoever owns the unit */
+extern HAK_INTERNAL uintptr_t hak_pagemap_base;
+extern HAK_INTERNAL size_t hak_pagemap_unit_count;
+extern HAK_INTERNAL _Atomic uint32_t *hak_pagemap_tags;
 
 /* True when the pointer lies in the window; *unit is then its unit. */
 HAK_INLINE bool hak_pagemap_find(const void *p, size_t *unit) {

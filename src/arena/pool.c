@@ -227,6 +227,13 @@ static struct hak_pool_run pool_take_locked(uint32_t count, uint32_t align) {
     return frontier_take(arena, count, align);
 }
 
+bool hak_pool_init(void) {
+    hak_lock_acquire(&g_pool.lock);
+    bool is_ready = hak_atomic_load_relaxed(&hak_arenas.count) > 0 || hak_arena_create(1) != NULL;
+    hak_lock_release(&g_pool.lock);
+    return is_ready;
+}
+
 struct hak_pool_run hak_pool_take(uint32_t count, uint32_t align) {
     hak_assert(count > 0);
     hak_assert(hak_is_power_of_two(align));

@@ -28,10 +28,13 @@ struct hak_pool_stats { /* bytes */
     size_t free_zeroed; /* of these, given back to the kernel */
 };
 
+/* Makes the first arena, and with it the window and the pagemap. Start-up. False: no memory. */
+HAK_NODISCARD bool hak_pool_init(void);
+
 /*
  * Takes `count` units whose first is a multiple of `align` units from the address 0 (power of two,
  * at most 16,384: 1 GiB). Their tags are HAK_KIND_NONE or, where a large block began once,
- * HAK_KIND_SPAN_FREED; the taker sets them.
+ * HAK_KIND_SPAN_FREED or HAK_KIND_BIG_FREED; the taker sets them.
  */
 HAK_NODISCARD struct hak_pool_run hak_pool_take(uint32_t count, uint32_t align);
 

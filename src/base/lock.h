@@ -5,7 +5,7 @@
  * sleep (Drepper, "Futexes are tricky", mutex 2). Debug builds abort when a thread takes a lock
  * whose rank is not above all it holds; docs/concurrency.md lists the order.
  *
- * fork: the prepare handler takes every lock and then calls hak_lock_fork_begin(). Until
+ * fork: the prepare handler takes every lock but start-up's and then calls hak_lock_fork_begin(). Until
  * hak_lock_fork_end() that thread owns them all, so for it taking and releasing are no-ops: atfork
  * handlers of other libraries may call malloc in between.
  */

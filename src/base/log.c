@@ -9,7 +9,8 @@
 
 static const char *const g_log_stage_names[] = {"vm", "arena", "pool", "slab", "large", "heap"};
 
-static struct { _Atomic uint32_t stages; /* bits of enum hak_log_stage */ } g_log;
+/* Bits of enum hak_log_stage. */
+static struct { _Atomic uint32_t stages; } g_log;
 
 uint32_t hak_log_stage_bit(const char *name, size_t size) {
     for (unsigned stage = 0; stage < sizeof g_log_stage_names / sizeof *g_log_stage_names;

@@ -2,7 +2,7 @@
 
 /*
  * HAKMEM_LOG=pool,arena … names the stages. In release builds the calls compile to nothing and not
- * even their strings remain (a test looks for them). HAK_LOG_MARK starts every line.
+ * even their strings remain (a test looks for them). Every line starts with "hakmem-trace".
  */
 #ifndef HAK_BASE_LOG_H
 #define HAK_BASE_LOG_H

@@ -6,7 +6,8 @@
 #include "base/bits.h"
 #include "prim/prim.h"
 
-static struct { _Atomic uint64_t write_count; /* [S] */ } g_text;
+/* [S] */
+static struct { _Atomic uint64_t write_count; } g_text;
 
 void hak_text_chars(struct hak_text *text, const char *chars, size_t count) {
     size_t fitting = hak_min(count, text->capacity - text->size);

@@ -24,7 +24,7 @@ static struct {
 struct hak_heap *hak_registry_heap(uint32_t id) {
     if (id == 0 || id > hak_registry_count())
         return NULL;
-    /* Acquire: pairs with the release in registry_make(); the leaf's slots are there. */
+    /* Acquire: pairs with the release in registry_leaf(); the leaf's slots are there. */
     registry_slot *leaf = hak_atomic_load_acquire(&g_registry.leaves[id >> REGISTRY_LEAF_SHIFT]);
     return hak_atomic_load_acquire(&leaf[id & (REGISTRY_LEAF_SIZE - 1)]);
 }

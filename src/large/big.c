@@ -60,7 +60,7 @@ enum hak_misuse hak_big_free(void *p) {
         return HAK_MISUSE_INSIDE;
     /* Of two threads that free the same block only one turns the tag. */
     uint32_t expected = HAK_KIND_BIG;
-    if (!hak_atomic_cas_relaxed(&hak_pagemap_tags[unit], &expected, HAK_KIND_SPAN_FREED))
+    if (!hak_atomic_cas_relaxed(&hak_pagemap_tags[unit], &expected, HAK_KIND_BIG_FREED))
         return HAK_MISUSE_DOUBLE_FREE;
     struct big_header header = *big_header_of(p);
     hak_atomic_sub_relaxed(&g_big.count, 1);

@@ -5,7 +5,7 @@
  *   ^ reservation                            ^ multiple of `align`, >= 64 KiB
  *
  * The header shares no page and no unit with the block. Freed at once: munmap. The tag of the
- * block's first unit says HAK_KIND_BIG, after free HAK_KIND_SPAN_FREED.
+ * block's first unit says HAK_KIND_BIG, after free HAK_KIND_BIG_FREED.
  *
  * All functions: any thread.
  */

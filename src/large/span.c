@@ -13,7 +13,7 @@
 /* Overlay of the first unit's descriptor. */
 struct span {
     uint32_t pool_word;          /* [P] 0 while the unit is ours */
-    _Atomic uint32_t unit_count; /* written by the block's holder; read by hak_span_covers() */
+    _Atomic uint32_t unit_count; /* written by the block's holder; read also by misuse */
 };
 
 static struct {
@@ -86,18 +86,6 @@ bool hak_span_resize(void *p, size_t size) {
     }
     hak_atomic_store_relaxed(&span_at(unit)->unit_count, new_count);
     return true;
-}
-
-bool hak_span_covers(hak_unit unit) {
-    const uint32_t reach = (uint32_t)(HAK_LARGE_MAX / HAK_UNIT_SIZE);
-    for (uint32_t back = 1; back < reach && back <= unit; back++) {
-        uint32_t tag = hak_pagemap_tag(unit - back);
-        if (tag == HAK_KIND_SPAN)
-            return hak_atomic_load_relaxed(&span_at(unit - back)->unit_count) > back;
-        if (tag != HAK_KIND_NONE && tag != HAK_KIND_SPAN_FREED)
-            return false;
-    }
-    return false;
 }
 
 struct hak_span_stats hak_span_stats(void) {

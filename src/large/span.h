@@ -34,9 +34,6 @@ size_t hak_span_size(const void *p);
  * neighbours, gives whole units at its end back. False: it is as it was.
  */
 bool hak_span_resize(void *p, size_t size);
-/* Does the unit, tagged HAK_KIND_NONE, lie inside a live span? Looks back; for messages only. */
-bool hak_span_covers(hak_unit unit);
-
 struct hak_span_stats {
     size_t count; /* live blocks */
     size_t bytes; /* their usable bytes */

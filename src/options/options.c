@@ -107,9 +107,13 @@ static void options_warn_value(const struct option *option, struct slice value) 
 
 static void options_set(const struct option *option, struct slice value) {
     if (option->kind == OPTION_WORDS) {
-        while (value.size > 0) {
-            struct slice word = slice_cut(&value, ',');
-            *option->value |= hak_log_stage_bit(word.start, word.size);
+        *option->value = 0;
+        while (value.size > 0) { /* HAKMEM_CONF uses the comma itself: there the plus separates */
+            struct slice words = slice_cut(&value, ',');
+            while (words.size > 0) {
+                struct slice word = slice_cut(&words, '+');
+                *option->value |= hak_log_stage_bit(word.start, word.size);
+            }
         }
         return;
     }

@@ -22,9 +22,9 @@ enum hak_access { HAK_ACCESS_NONE, HAK_ACCESS_READ, HAK_ACCESS_READ_WRITE };
 /* memory: only src/vm calls these */
 
 /*
- * Maps private anonymous memory. With `wanted` set, the mapping is placed exactly there and nowhere
- * else: EEXIST when something else lives there. With NULL the kernel chooses. Never executable,
- * never charged before it is made writable.
+ * Maps private anonymous memory. With `wanted` set, EEXIST when something else lives there; a kernel
+ * before 4.17 places it elsewhere instead: the caller compares. With NULL the kernel chooses. Never
+ * executable, never charged before it is made writable.
  */
 int hak_prim_map(void *wanted, size_t size, enum hak_access access, void **out);
 int hak_prim_unmap(void *addr, size_t size);

@@ -106,11 +106,22 @@ static uintptr_t book_take_gap(size_t size, size_t align) {
 
 /* ---- reserve and release ---- */
 
+static int vm_unmap(void *addr, size_t size, enum hak_cause cause) {
+    hak_ledger_add(HAK_CALL_MUNMAP, cause, size);
+    int error = hak_prim_unmap(addr, size);
+    hak_log(HAK_LOG_VM, error ? "unmap refused" : "unmap", addr, size);
+    return error;
+}
+
 static int vm_map(void *wanted, size_t size, enum hak_access access, enum hak_cause cause,
                   void **out) {
     hak_ledger_add(HAK_CALL_MMAP, cause, size);
     int error = hak_prim_map(wanted, size, access, out);
     hak_log(HAK_LOG_VM, error ? "map refused" : "map", wanted, size);
+    if (error == 0 && wanted && *out != wanted) { /* a kernel before 4.17 */
+        error = vm_unmap(*out, size, cause);
+        return error ? error : EEXIST;
+    }
     return error;
 }
 
@@ -183,12 +194,9 @@ int hak_vm_reserve(size_t size, size_t align, enum hak_cause cause, void **out) 
 }
 
 void hak_vm_release(void *addr, size_t size, enum hak_cause cause) {
-    hak_ledger_add(HAK_CALL_MUNMAP, cause, size);
-    int error = hak_prim_unmap(addr, size);
-    hak_log(HAK_LOG_VM, error ? "unmap refused" : "unmap", addr, size);
     /* At the kernel's limit of mappings munmap can fail; the place then stays booked, and its
      * memory at least goes back. */
-    if (error) {
+    if (vm_unmap(addr, size, cause) != 0) {
         int purge_error = hak_vm_purge(addr, size, cause);
         (void)purge_error; /* nothing more can be done: the pages stay ours, unused */
         return;
@@ -203,8 +211,7 @@ int hak_vm_map_table(size_t size, enum hak_cause cause, void **out) {
 }
 
 void hak_vm_unmap_table(void *addr, size_t size, enum hak_cause cause) {
-    hak_ledger_add(HAK_CALL_MUNMAP, cause, size);
-    int error = hak_prim_unmap(addr, size);
+    int error = vm_unmap(addr, size, cause);
     (void)error; /* unused address space is all that is lost */
 }
 

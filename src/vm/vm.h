@@ -11,7 +11,7 @@
  *   |  arena 1 GiB  |  Big  | gap |  arena 2 GiB  |  taken by somebody else  |  …    |
  *
  * `int` results are 0 or an errno value. All functions may be called from any thread and make at
- * most the system call their name says (reserve: one per refused place, 8 at most).
+ * most the system call their name says (reserve: one more for each refused place, 8 at most).
  */
 #ifndef HAK_VM_VM_H
 #define HAK_VM_VM_H
@@ -33,7 +33,7 @@ struct hak_vm_window {
 /* Reads limits, decides how large the window is. Call once, before anything else here. */
 void hak_vm_init(void);
 
-/* The window; fixed by the first successful reservation. */
+/* The window; fixed by the first successful reservation, which start-up makes. */
 struct hak_vm_window hak_vm_window(void);
 /* Bytes of addresses the process may still be given by its limit (RLIMIT_AS); SIZE_MAX: no limit. */
 size_t hak_vm_address_limit(void);

@@ -1,6 +1,5 @@
 /* src/prim/linux/memory.c — mapping primitives. SPDX-License-Identifier: MIT */
 
-#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/mman.h>
@@ -31,10 +30,6 @@ int hak_prim_map(void *wanted, size_t size, enum hak_access access, void **out) 
     int error = hak_syscall_error(result);
     if (error)
         return error;
-    if (wanted && (uintptr_t)result != (uintptr_t)wanted) { /* an old kernel went elsewhere */
-        hak_syscall6(SYS_munmap, result, (long)size, 0, 0, 0, 0);
-        return EEXIST;
-    }
     *out = (void *)(uintptr_t)result;
     return 0;
 }

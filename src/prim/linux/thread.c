@@ -1,6 +1,5 @@
 /* src/prim/linux/thread.c — waiting, thread identity, exit and fork hooks. SPDX-License-Identifier: MIT */
 
-#include <linux/futex.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -8,14 +7,18 @@
 #include "prim/linux/syscall.h"
 #include "prim/prim.h"
 
+/* futex(2); musl-gcc finds no <linux/futex.h>. */
+enum { PRIM_FUTEX_WAIT_PRIVATE = 0 | 128, PRIM_FUTEX_WAKE_PRIVATE = 1 | 128 };
+
+/* Fixed after registration. */
 static struct { pthread_key_t exit_key; } g_prim_thread;
 
 void hak_prim_futex_wait(_Atomic uint32_t *word, uint32_t expected) {
-    hak_syscall6(SYS_futex, (long)(uintptr_t)word, FUTEX_WAIT_PRIVATE, expected, 0, 0, 0);
+    hak_syscall6(SYS_futex, (long)(uintptr_t)word, PRIM_FUTEX_WAIT_PRIVATE, expected, 0, 0, 0);
 }
 
 void hak_prim_futex_wake_one(_Atomic uint32_t *word) {
-    hak_syscall6(SYS_futex, (long)(uintptr_t)word, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
+    hak_syscall6(SYS_futex, (long)(uintptr_t)word, PRIM_FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
 }
 
 uintptr_t hak_prim_thread_self(void) {
