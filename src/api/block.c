@@ -7,6 +7,7 @@
 
 #include "api/start.h"
 #include "arena/pagemap.h"
+#include "arena/pool.h"
 #include "base/bits.h"
 #include "base/fatal.h"
 #include "base/misuse.h"
@@ -41,20 +42,31 @@ static _Noreturn void block_misuse(const char *function, const void *p, enum hak
     hak_misuse_fatal(function, p, what, block_class_word(place), place->owner);
 }
 
-/* No block starts in this unit: say whether it lies inside one. Slow, and the process is over. */
+/*
+ * No live block starts in this unit: say whether `p` lies inside one, or where one was. Goes back
+ * over units that say nothing; slow, and the process is over.
+ */
 static HAK_COLD _Noreturn void block_explain_stray(const char *function, const void *p,
                                                    hak_unit unit) {
     for (hak_unit head = unit; head > 0; head--) {
         uint32_t tag = hak_pagemap_tag(head);
-        size_t distance = (uintptr_t)p - (uintptr_t)hak_unit_address(head);
         const void *start = hak_unit_address(head);
+        size_t distance = (uintptr_t)p - (uintptr_t)start;
         if (tag == HAK_KIND_SPAN && distance < hak_span_size(start))
             hak_misuse_fatal(function, p, HAK_MISUSE_INSIDE, HAK_CLASS_WORD_LARGE, 0);
         if (tag == HAK_KIND_BIG && distance < hak_big_size(start))
             hak_misuse_fatal(function, p, HAK_MISUSE_INSIDE, HAK_CLASS_WORD_BIG, 0);
-        if (tag != HAK_KIND_NONE && tag != HAK_KIND_SPAN_FREED && tag != HAK_KIND_BIG_FREED)
+        if (tag >= HAK_TAG_CLASS_LIMIT || tag == HAK_KIND_META)
             break;
     }
+    uint32_t tag = hak_pagemap_tag(unit);
+    bool is_unit_start = (uintptr_t)p % HAK_UNIT_SIZE == 0;
+    if (tag == HAK_KIND_SPAN_FREED && is_unit_start)
+        hak_misuse_fatal(function, p, HAK_MISUSE_DOUBLE_FREE, HAK_CLASS_WORD_LARGE, 0);
+    if (tag == HAK_KIND_BIG_FREED && is_unit_start)
+        hak_misuse_fatal(function, p, HAK_MISUSE_DOUBLE_FREE, HAK_CLASS_WORD_BIG, 0);
+    if (tag == HAK_KIND_SLAB_FREED)
+        hak_misuse_fatal(function, p, HAK_MISUSE_DOUBLE_FREE, HAK_CLASS_WORD_NONE, 0);
     hak_misuse_fatal(function, p, HAK_MISUSE_NOT_OURS, HAK_CLASS_WORD_NONE, 0);
 }
 
@@ -72,14 +84,13 @@ static struct block_place block_locate(const void *p, const char *function) {
         return (struct block_place){BLOCK_LARGE, 0, 0};
     if (tag == HAK_KIND_BIG && is_unit_start)
         return (struct block_place){BLOCK_BIG, 0, 0};
-    if (tag == HAK_KIND_SPAN_FREED && is_unit_start)
-        hak_misuse_fatal(function, p, HAK_MISUSE_DOUBLE_FREE, HAK_CLASS_WORD_LARGE, 0);
-    if (tag == HAK_KIND_BIG_FREED && is_unit_start)
-        hak_misuse_fatal(function, p, HAK_MISUSE_DOUBLE_FREE, HAK_CLASS_WORD_BIG, 0);
     block_explain_stray(function, p, (hak_unit)unit);
 }
 
 /* ---- allocation ---- */
+
+/* By request: what a block carries extra never moves it to another tier. */
+#define BLOCK_LARGE_MAX (HAK_LARGE_MAX + HAK_BLOCK_TAIL)
 
 /* The smallest class that holds `size` at `align`; 0: not a small block. */
 static unsigned block_class_for(size_t size, size_t align) {
@@ -113,7 +124,7 @@ static void *block_alloc_any(size_t carried, size_t align, bool *is_zeroed) {
     unsigned class_index = block_class_for(carried, align);
     if (class_index)
         return block_alloc_small(class_index);
-    if (carried <= HAK_LARGE_MAX && align <= HAK_LARGE_ALIGN_MAX)
+    if (carried <= BLOCK_LARGE_MAX && align <= HAK_LARGE_ALIGN_MAX)
         return hak_span_alloc(carried, align, is_zeroed);
     *is_zeroed = true;
     return hak_big_alloc(carried, align);
@@ -122,8 +133,15 @@ static void *block_alloc_any(size_t carried, size_t align, bool *is_zeroed) {
 void *hak_block_alloc(struct hak_block_request request) {
     void *p = NULL;
     bool is_zeroed;
-    if (request.size <= PTRDIFF_MAX && hak_start())
-        p = block_alloc_any(hak_max(request.size + HAK_BLOCK_TAIL, 1), request.align, &is_zeroed);
+    if (request.size <= PTRDIFF_MAX && hak_start()) {
+        size_t carried = hak_max(request.size + HAK_BLOCK_TAIL, 1);
+        p = block_alloc_any(carried, request.align, &is_zeroed);
+        if (p == NULL && carried <= BLOCK_LARGE_MAX) { /* what others keep may serve: once */
+            hak_heap_trim();
+            hak_pool_purge(HAK_CAUSE_OUT_OF_MEMORY);
+            p = block_alloc_any(carried, request.align, &is_zeroed);
+        }
+    }
     if (p == NULL) {
         errno = ENOMEM;
         return NULL;
@@ -136,13 +154,13 @@ void *hak_block_alloc(struct hak_block_request request) {
 }
 
 size_t hak_block_good_size(size_t size, size_t align) {
-    if (size > PTRDIFF_MAX || align > PTRDIFF_MAX / 4)
+    if (size >= HAK_TIB || align >= HAK_TIB) /* the window's size */
         return 0;
     size_t carried = hak_max(size + HAK_BLOCK_TAIL, 1);
     unsigned class_index = block_class_for(carried, hak_max(align, HAK_BLOCK_ALIGN));
     if (class_index)
         return hak_size_classes[class_index].size - HAK_BLOCK_TAIL;
-    bool is_large = carried <= HAK_LARGE_MAX && align <= HAK_LARGE_ALIGN_MAX;
+    bool is_large = carried <= BLOCK_LARGE_MAX && align <= HAK_LARGE_ALIGN_MAX;
     size_t granule = is_large ? HAK_UNIT_SIZE : hak_vm_page_size();
     return hak_align_up(carried, granule) - HAK_BLOCK_TAIL;
 }
@@ -235,10 +253,10 @@ bool hak_block_resize(void *p, size_t size, size_t *usable) {
                (size >= *usable / 2 || hak_size_class_of(hak_max(carried, 1)) == place.class_index);
         break;
     case BLOCK_LARGE:
-        fits = carried > HAK_MID_MAX && carried <= HAK_LARGE_MAX && hak_span_resize(p, carried);
+        fits = carried > HAK_MID_MAX && carried <= BLOCK_LARGE_MAX && hak_span_resize(p, carried);
         break;
     case BLOCK_BIG:
-        fits = carried > HAK_LARGE_MAX && hak_big_fits(p, carried);
+        fits = carried > BLOCK_LARGE_MAX && hak_big_fits(p, carried);
         break;
     }
     if (fits)

@@ -66,7 +66,8 @@ static HAK_NOINLINE void *entry_realloc_slow(void *p, size_t size) {
     if (p == NULL)
         return hakmem_malloc(size);
     if (size == 0) {
-        hak_block_free(p, "realloc", HAK_SIZE_UNKNOWN, false);
+        if (!block_push(p, "realloc"))
+            hak_block_free(p, "realloc", HAK_SIZE_UNKNOWN, false);
         return NULL;
     }
     if (size > PTRDIFF_MAX) {
@@ -76,7 +77,13 @@ static HAK_NOINLINE void *entry_realloc_slow(void *p, size_t size) {
     size_t usable;
     if (hak_block_resize(p, size, &usable))
         return p;
-    void *moved = hakmem_malloc(size);
+    /* A large block that grows will grow again: half as much again makes all its moves together
+     * linear in its final size. The spare is not touched, so it costs addresses only. */
+    void *moved = NULL;
+    if (usable > HAK_MID_MAX && size > usable && size <= PTRDIFF_MAX / 2)
+        moved = hakmem_malloc(size + size / 2);
+    if (moved == NULL)
+        moved = hakmem_malloc(size);
     if (moved == NULL)
         return NULL;
     memcpy(moved, p, usable < size ? usable : size);

@@ -20,13 +20,12 @@ static int info_int(size_t value) {
 
 HAK_PUBLIC struct mallinfo hakmem_mallinfo(void) {
     struct hak_totals totals = hak_totals();
-    size_t in_use = hak_totals_in_use(&totals);
     return (struct mallinfo){
         .arena = info_int(totals.committed - totals.big_bytes),
         .hblks = info_int(totals.big_count),
         .hblkhd = info_int(totals.big_bytes),
-        .uordblks = info_int(in_use),
-        .fordblks = info_int(totals.committed - in_use),
+        .uordblks = info_int(hak_totals_in_use(&totals)),
+        .fordblks = info_int(hak_totals_rest(&totals)),
         .keepcost = info_int(totals.pool_free - totals.pool_given_back),
     };
 }
@@ -35,13 +34,12 @@ HAK_EXPORT(mallinfo);
 #if __GLIBC_PREREQ(2, 33)
 HAK_PUBLIC struct mallinfo2 hakmem_mallinfo2(void) {
     struct hak_totals totals = hak_totals();
-    size_t in_use = hak_totals_in_use(&totals);
     return (struct mallinfo2){
         .arena = totals.committed - totals.big_bytes,
         .hblks = totals.big_count,
         .hblkhd = totals.big_bytes,
-        .uordblks = in_use,
-        .fordblks = totals.committed - in_use,
+        .uordblks = hak_totals_in_use(&totals),
+        .fordblks = hak_totals_rest(&totals),
         .keepcost = totals.pool_free - totals.pool_given_back,
     };
 }

@@ -26,7 +26,7 @@
 static struct {
     struct hak_lock lock;
     _Atomic bool is_ready;
-    bool has_hooks;       /* [lock] limits are known, thread exit is hooked */
+    bool has_limits;      /* [lock] also options, policy, thread-exit hook */
     bool has_environment; /* [lock]; constructors */
 } g_start = {.lock = HAK_LOCK_INIT(HAK_RANK_INIT)};
 
@@ -40,12 +40,15 @@ static void start_options(void) {
 }
 
 static bool start_locked(void) {
-    start_options();
-    if (!g_start.has_hooks) {
+    if (!g_start.has_limits) {
+        start_options();
         hak_vm_init();
-        g_start.has_hooks = hak_heap_init() == 0;
+        /* With no pthread key left, heaps of exiting threads stay with nobody: a leak, no fault. */
+        int error = hak_heap_init();
+        (void)error;
+        g_start.has_limits = true;
     }
-    return g_start.has_hooks && hak_pool_init();
+    return hak_pool_init();
 }
 
 static bool start_slow(void) {

@@ -12,6 +12,7 @@
 #include "arena/pagemap.h"
 #include "arena/pool.h"
 #include "base/bits.h"
+#include "base/fatal.h"
 #include "base/lock.h"
 
 enum { META_SMALLEST_LOG2 = 4, META_LARGEST_LOG2 = 15, META_LISTS = 12 };
@@ -31,15 +32,16 @@ static struct {
 
 static unsigned meta_list_of(size_t size) {
     unsigned log2 = size <= 1 ? 0 : hak_highest_bit(size - 1) + 1;
-    return log2 <= META_SMALLEST_LOG2 ? 0 : log2 - META_SMALLEST_LOG2;
+    unsigned list = log2 <= META_SMALLEST_LOG2 ? 0 : log2 - META_SMALLEST_LOG2;
+    hak_check(list < META_LISTS);
+    return list;
 }
 
-static void *meta_take_units(uint32_t count) {
-    struct hak_pool_run run = hak_pool_take(count, 1);
+static char *meta_take_unit(void) {
+    struct hak_pool_run run = hak_pool_take(1, 1);
     if (run.first == HAK_UNIT_NONE)
         return NULL;
-    for (uint32_t i = 0; i < count; i++)
-        hak_pagemap_set(run.first + i, HAK_KIND_META);
+    hak_pagemap_set(run.first, HAK_KIND_META);
     return hak_unit_address(run.first);
 }
 
@@ -47,7 +49,7 @@ static void *meta_bump(size_t size) {
     uintptr_t align = size >= HAK_CACHE_LINE ? HAK_CACHE_LINE : (size_t)1 << META_SMALLEST_LOG2;
     char *start = (char *)hak_align_up((uintptr_t)g_meta.bump, align);
     if (start == NULL || start > g_meta.bump_end || size > (size_t)(g_meta.bump_end - start)) {
-        start = meta_take_units(1); /* what is left of the old unit is at most the largest piece */
+        start = meta_take_unit(); /* what is left of the old unit is at most the largest piece */
         if (start == NULL)
             return NULL;
         g_meta.bump_end = start + HAK_UNIT_SIZE;
@@ -58,19 +60,13 @@ static void *meta_bump(size_t size) {
 
 void *hak_meta_alloc(size_t size) {
     unsigned list = meta_list_of(size);
-    void *memory;
+    size = (size_t)1 << (list + META_SMALLEST_LOG2);
     hak_lock_acquire(&g_meta.lock);
-    if (list >= META_LISTS) {
-        size = hak_align_up(size, HAK_UNIT_SIZE);
-        memory = meta_take_units((uint32_t)(size / HAK_UNIT_SIZE));
-    } else {
-        size = (size_t)1 << (list + META_SMALLEST_LOG2);
-        memory = g_meta.lists[list];
-        if (memory)
-            g_meta.lists[list] = g_meta.lists[list]->next;
-        else
-            memory = meta_bump(size);
-    }
+    void *memory = g_meta.lists[list];
+    if (memory)
+        g_meta.lists[list] = g_meta.lists[list]->next;
+    else
+        memory = meta_bump(size);
     g_meta.bytes += memory ? size : 0;
     hak_lock_release(&g_meta.lock);
     return memory;
@@ -78,20 +74,11 @@ void *hak_meta_alloc(size_t size) {
 
 void hak_meta_free(void *memory, size_t size) {
     unsigned list = meta_list_of(size);
+    size = (size_t)1 << (list + META_SMALLEST_LOG2);
     hak_lock_acquire(&g_meta.lock);
-    if (list >= META_LISTS) {
-        size = hak_align_up(size, HAK_UNIT_SIZE);
-        uint32_t count = (uint32_t)(size / HAK_UNIT_SIZE);
-        hak_unit first = hak_unit_of(memory);
-        for (uint32_t i = 0; i < count; i++)
-            hak_pagemap_set(first + i, HAK_KIND_NONE);
-        hak_pool_put(first, count);
-    } else {
-        size = (size_t)1 << (list + META_SMALLEST_LOG2);
-        struct meta_free *piece = memory;
-        piece->next = g_meta.lists[list];
-        g_meta.lists[list] = piece;
-    }
+    struct meta_free *piece = memory;
+    piece->next = g_meta.lists[list];
+    g_meta.lists[list] = piece;
     g_meta.bytes -= size;
     hak_lock_release(&g_meta.lock);
 }

@@ -8,8 +8,8 @@
 
 /*
  * Memory for hakmem's own data, outside users' slabs, aligned to 16 bytes (to a cache line from
- * 64 bytes on). Sizes are rounded up to a power of two, or to whole units above 32 KiB. Contents
- * indeterminate. NULL: no memory. Any thread; may grow an arena under its lock.
+ * 64 bytes on). Sizes, 32 KiB at most, are rounded up to a power of two. Contents indeterminate.
+ * NULL: no memory. Any thread; may grow an arena under its lock.
  */
 void *hak_meta_alloc(size_t size);
 /* `size` as given to hak_meta_alloc(). The memory is kept for the next such request. */

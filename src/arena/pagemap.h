@@ -37,7 +37,8 @@ enum hak_kind {
     HAK_KIND_SPAN_FREED = 2, /* was HAK_KIND_SPAN until free; not handed out again since */
     HAK_KIND_BIG = 3,        /* first user unit of a Big block */
     HAK_KIND_BIG_FREED = 4,  /* was HAK_KIND_BIG until free; addresses not used again since */
-    HAK_KIND_META = 5        /* hakmem's own data */
+    HAK_KIND_SLAB_FREED = 5, /* belonged to a slab that went to the pool; not handed out since */
+    HAK_KIND_META = 6        /* hakmem's own data */
 };
 
 /*

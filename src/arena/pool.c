@@ -10,8 +10,8 @@
  *                                             -> hak_arena_create
  *   put     hak_pool_put -> pool_put_locked                         coalesce, insert
  *
- * Invariant: no two free runs of the same kind of memory (zeroed or not) touch; no free run reaches
- * above its arena's frontier.
+ * What is put back joins free neighbours of the same kind of memory (zeroed or not). No free run
+ * reaches above its arena's frontier.
  */
 
 #include "arena/pool.h"
@@ -28,7 +28,7 @@ enum {
     POOL_BINS_PER_DOUBLING = 8,
     POOL_BIN_COUNT = POOL_EXACT_BINS + (24 - 5) * POOL_BINS_PER_DOUBLING,
     POOL_BIN_WORDS = (POOL_BIN_COUNT + 63) / 64,
-    /* Runs looked at in one bin for a better fit or a lower address. */
+    /* Runs looked at in one bin at first, for a better fit or a lower address. */
     POOL_SCAN_MAX = 16,
     /* Runs purged per round: bounds what is missing from the pool meanwhile. */
     POOL_PURGE_BATCH = 32
@@ -42,12 +42,21 @@ struct run {
     bool is_zeroed;  /* [P] */
 };
 
+/* A run that is being given back to the kernel: in no bin. */
+struct purge {
+    hak_unit first;
+    uint32_t length;
+};
+
 static struct {
     struct hak_lock lock;
-    size_t free_units;                   /* [lock] */
-    size_t free_zeroed_units;            /* [lock] */
-    uint64_t bin_bitmap[POOL_BIN_WORDS]; /* [lock] 1: the bin has runs */
-    hak_unit bins[POOL_BIN_COUNT];       /* [lock] first runs */
+    bool is_purging;                        /* [lock] */
+    unsigned purging_count;                 /* [lock] */
+    struct purge purging[POOL_PURGE_BATCH]; /* [lock] written by the purging thread only */
+    size_t free_units;                      /* [lock] */
+    size_t free_zeroed_units;               /* [lock] */
+    uint64_t bin_bitmap[POOL_BIN_WORDS];    /* [lock] 1: the bin has runs */
+    hak_unit bins[POOL_BIN_COUNT];          /* [lock] first runs */
 } g_pool = {.lock = HAK_LOCK_INIT(HAK_RANK_POOL)};
 
 static struct run *run_of(hak_unit unit) {
@@ -117,12 +126,12 @@ static hak_unit unit_align_up(hak_unit unit, uint32_t align) {
 }
 
 /* The run that holds an aligned block and fits best, of equals the lowest; NONE: no such run. */
-static hak_unit bins_find(uint32_t count, uint32_t align) {
+static hak_unit bins_find(uint32_t count, uint32_t align, uint32_t scan_max) {
     for (unsigned bin = bins_next(bin_of(count)); bin < POOL_BIN_COUNT; bin = bins_next(bin + 1)) {
         hak_unit best = HAK_UNIT_NONE;
         uint32_t best_length = UINT32_MAX;
         hak_unit first = g_pool.bins[bin];
-        for (int i = 0; first != HAK_UNIT_NONE && i < POOL_SCAN_MAX; i++) {
+        for (uint32_t i = 0; first != HAK_UNIT_NONE && i < scan_max; i++) {
             const struct run *run = run_of(first);
             uint32_t lead = unit_align_up(first, align) - first;
             bool fits = run->length >= lead && run->length - lead >= count;
@@ -213,7 +222,10 @@ static struct hak_pool_run frontier_take(struct hak_arena *arena, uint32_t count
 
 static struct hak_pool_run pool_take_locked(uint32_t count, uint32_t align) {
     hak_lock_assert_held(&g_pool.lock);
-    hak_unit found = bins_find(count, align);
+    hak_unit found = bins_find(count, align, POOL_SCAN_MAX);
+    /* Before memory grows, look at every run: those in front of a bin may all be a little short. */
+    if (found == HAK_UNIT_NONE)
+        found = bins_find(count, align, UINT32_MAX);
     if (found != HAK_UNIT_NONE)
         return run_cut(found, unit_align_up(found, align), count);
     for (uint32_t i = 1; i <= hak_atomic_load_relaxed(&hak_arenas.count); i++) {
@@ -244,7 +256,7 @@ struct hak_pool_run hak_pool_take(uint32_t count, uint32_t align) {
     return run;
 }
 
-bool hak_pool_extend(hak_unit first, uint32_t old_count, uint32_t new_count, bool *is_zeroed) {
+bool hak_pool_extend(hak_unit first, uint32_t old_count, uint32_t new_count) {
     struct hak_arena *arena = hak_arena_of(first);
     uint32_t added = new_count - old_count;
     hak_unit after = first + old_count;
@@ -252,11 +264,10 @@ bool hak_pool_extend(hak_unit first, uint32_t old_count, uint32_t new_count, boo
     hak_lock_acquire(&g_pool.lock);
     uint32_t length = after < arena->frontier ? run_of(after)->length : 0;
     if (length >= added) {
-        *is_zeroed = run_cut(after, after, added).is_zeroed;
+        run_cut(after, after, added);
         is_grown = true;
     } else if (after + length == arena->frontier && added <= arena->end - after &&
                hak_arena_commit(arena, after + added)) {
-        *is_zeroed = length == 0 || run_of(after)->is_zeroed;
         if (length > 0)
             bins_remove(after);
         arena->frontier = after + added;
@@ -268,8 +279,11 @@ bool hak_pool_extend(hak_unit first, uint32_t old_count, uint32_t new_count, boo
 
 /* ---- purge ---- */
 
-/* Takes dirty runs out of the pool, so that the kernel can be called without the lock. */
-static unsigned pool_detach_dirty(hak_unit *firsts, uint32_t *lengths) {
+/*
+ * Takes dirty runs out of the bins, so that the kernel can be called without the lock. They stay
+ * listed meanwhile: a child forked now finds them there.
+ */
+static unsigned purge_detach(void) {
     unsigned count = 0;
     hak_lock_acquire(&g_pool.lock);
     for (unsigned bin = bins_next(0); bin < POOL_BIN_COUNT && count < POOL_PURGE_BATCH;
@@ -281,35 +295,51 @@ static unsigned pool_detach_dirty(hak_unit *firsts, uint32_t *lengths) {
             next = run->next;
             if (run->is_zeroed)
                 continue;
-            firsts[count] = first;
-            lengths[count++] = run->length;
+            g_pool.purging[count++] = (struct purge){first, run->length};
             bins_remove(first);
         }
     }
+    g_pool.purging_count = count;
     hak_lock_release(&g_pool.lock);
     return count;
 }
 
+static void purge_return(bool is_purged) {
+    hak_lock_acquire(&g_pool.lock);
+    struct purge done = g_pool.purging[--g_pool.purging_count];
+    pool_put_locked(done.first, done.length, is_purged);
+    hak_lock_release(&g_pool.lock);
+}
+
+/* One thread purges at a time; others have nothing to wait for. */
+static bool purge_begin(void) {
+    hak_lock_acquire(&g_pool.lock);
+    bool may_begin = !g_pool.is_purging;
+    g_pool.is_purging = true;
+    hak_lock_release(&g_pool.lock);
+    return may_begin;
+}
+
 size_t hak_pool_purge(enum hak_cause cause) {
-    hak_unit firsts[POOL_PURGE_BATCH];
-    uint32_t lengths[POOL_PURGE_BATCH];
     size_t bytes = 0;
     bool is_refused = false;
     unsigned count = POOL_PURGE_BATCH;
+    if (!purge_begin())
+        return 0;
     /* A refused run goes back dirty; one refusal ends the purge, or it would be found again. */
     while (count == POOL_PURGE_BATCH && !is_refused) {
-        count = pool_detach_dirty(firsts, lengths);
-        for (unsigned i = 0; i < count; i++) {
-            size_t size = lengths[i] * HAK_UNIT_SIZE;
-            bool is_purged =
-                !is_refused && hak_vm_purge(hak_unit_address(firsts[i]), size, cause) == 0;
-            is_refused |= !is_purged;
-            bytes += is_purged ? size : 0;
-            hak_lock_acquire(&g_pool.lock);
-            pool_put_locked(firsts[i], lengths[i], is_purged);
-            hak_lock_release(&g_pool.lock);
+        count = purge_detach();
+        for (unsigned i = count; i-- > 0;) {
+            struct purge run = g_pool.purging[i]; /* only this thread changes the list */
+            size_t size = run.length * HAK_UNIT_SIZE;
+            is_refused = is_refused || hak_vm_purge(hak_unit_address(run.first), size, cause) != 0;
+            bytes += is_refused ? 0 : size;
+            purge_return(!is_refused);
         }
     }
+    hak_lock_acquire(&g_pool.lock);
+    g_pool.is_purging = false;
+    hak_lock_release(&g_pool.lock);
     return bytes;
 }
 
@@ -336,6 +366,10 @@ void hak_pool_fork_parent(void) HAK_NO_LOCK_ANALYSIS {
     hak_lock_release(&g_pool.lock);
 }
 
+/* The thread that was purging does not exist here; whether its runs were purged is not known. */
 void hak_pool_fork_child(void) {
     hak_lock_reset(&g_pool.lock);
+    while (g_pool.purging_count > 0)
+        purge_return(false);
+    g_pool.is_purging = false;
 }

@@ -33,8 +33,8 @@ HAK_NODISCARD bool hak_pool_init(void);
 
 /*
  * Takes `count` units whose first is a multiple of `align` units from the address 0 (power of two,
- * at most 16,384: 1 GiB). Their tags are HAK_KIND_NONE or, where a large block began once,
- * HAK_KIND_SPAN_FREED or HAK_KIND_BIG_FREED; the taker sets them.
+ * at most 16,384: 1 GiB). Their tags are HAK_KIND_NONE or say what was freed there last; the taker
+ * sets those that matter to it.
  */
 HAK_NODISCARD struct hak_pool_run hak_pool_take(uint32_t count, uint32_t align);
 
@@ -42,11 +42,10 @@ HAK_NODISCARD struct hak_pool_run hak_pool_take(uint32_t count, uint32_t align);
 void hak_pool_put(hak_unit first, uint32_t count);
 
 /*
- * Grows [first, first + old_count) in place to new_count. *is_zeroed tells of the added units.
- * False: the neighbours are in use.
+ * Grows [first, first + old_count) in place to new_count; nothing is known of what the added units
+ * hold. False: the neighbours are in use.
  */
-HAK_NODISCARD bool hak_pool_extend(hak_unit first, uint32_t old_count, uint32_t new_count,
-                                   bool *is_zeroed);
+HAK_NODISCARD bool hak_pool_extend(hak_unit first, uint32_t old_count, uint32_t new_count);
 
 /* Gives the memory of free units back to the kernel, outside the lock; returns the bytes. */
 size_t hak_pool_purge(enum hak_cause cause);

@@ -15,7 +15,6 @@
 #define HAK_PUBLIC __attribute__((visibility("default")))
 /* For variables: without it the compiler goes through the GOT, as for a stranger's. */
 #define HAK_INTERNAL __attribute__((visibility("hidden")))
-#define HAK_UNUSED __attribute__((unused))
 #define HAK_CACHE_LINE 64
 
 /* clang's -Wthread-safety reads these; gcc has no such check. */

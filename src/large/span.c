@@ -32,7 +32,8 @@ static uint32_t span_units_for(size_t size) {
 }
 
 void *hak_span_alloc(size_t size, size_t align, bool *is_zeroed) {
-    hak_assert(size > 0 && size <= HAK_LARGE_MAX);
+    hak_assert(size > 0);
+    hak_assert(size <= HAK_LARGE_MAX + HAK_UNIT_SIZE);
     hak_assert(align <= HAK_LARGE_ALIGN_MAX);
     uint32_t count = span_units_for(size);
     uint32_t align_units = (uint32_t)hak_max(align / HAK_UNIT_SIZE, 1);
@@ -74,8 +75,7 @@ bool hak_span_resize(void *p, size_t size) {
     uint32_t old_count = hak_atomic_load_relaxed(&span_at(unit)->unit_count);
     uint32_t new_count = span_units_for(size);
     if (new_count > old_count) {
-        bool is_zeroed; /* realloc promises nothing about the new bytes */
-        if (!hak_pool_extend(unit, old_count, new_count, &is_zeroed))
+        if (!hak_pool_extend(unit, old_count, new_count))
             return false;
         for (uint32_t i = old_count; i < new_count; i++)
             hak_pagemap_set(unit + i, HAK_KIND_NONE);

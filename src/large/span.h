@@ -17,12 +17,13 @@
 #include "base/compiler.h"
 #include "base/misuse.h"
 
-#define HAK_LARGE_MAX ((size_t)64 << 20)      /* bytes; above it a block is Big */
-#define HAK_LARGE_ALIGN_MAX ((size_t)1 << 30) /* bytes; above it a block is Big */
+/* Bytes; what is larger or aligned to more is a Big block. */
+#define HAK_LARGE_MAX ((size_t)64 << 20)
+#define HAK_LARGE_ALIGN_MAX ((size_t)1 << 30)
 
 /*
- * `size` bytes (1 … HAK_LARGE_MAX) at a multiple of `align` (power of two, up to
- * HAK_LARGE_ALIGN_MAX). *is_zeroed: the block reads as zero. NULL: no memory.
+ * `size` bytes (1 … HAK_LARGE_MAX, and what a block carries extra) at a multiple of `align` (power
+ * of two, up to HAK_LARGE_ALIGN_MAX). *is_zeroed: the block reads as zero. NULL: no memory.
  */
 void *hak_span_alloc(size_t size, size_t align, bool *is_zeroed);
 /* `p` lies in a unit tagged HAK_KIND_SPAN. Returns the misuse found, and then frees nothing. */

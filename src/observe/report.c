@@ -42,6 +42,11 @@ size_t hak_totals_in_use(const struct hak_totals *totals) {
     return totals->small_out + totals->large_bytes + totals->big_bytes;
 }
 
+size_t hak_totals_rest(const struct hak_totals *totals) {
+    size_t in_use = hak_totals_in_use(totals);
+    return totals->committed > in_use ? totals->committed - in_use : 0;
+}
+
 static void report_line(struct hak_text *text, const char *name, uint64_t value) {
     hak_text_string(text, "hakmem: ");
     hak_text_string(text, name);

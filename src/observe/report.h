@@ -34,6 +34,9 @@ struct hak_totals hak_totals(void);
 /* In use: small_out + large_bytes + big_bytes. */
 size_t hak_totals_in_use(const struct hak_totals *totals);
 
+/* Made usable and not in use; 0 where parts of different moments would say less. */
+size_t hak_totals_rest(const struct hak_totals *totals);
+
 /* Prints totals and the ledger on stderr; allocates nothing. */
 void hak_report_print(const char *title);
 

@@ -45,6 +45,15 @@ static uint64_t *slab_word(struct hak_slab *slab, hak_unit unit,
            word % SLAB_WORDS_PER_LINE;
 }
 
+static bool slab_is_valid(struct hak_slab *slab, hak_unit unit,
+                          const struct hak_size_class *size_class) {
+    unsigned count = 0;
+    for (unsigned word = 0; word * 64 < size_class->blocks; word++)
+        count += hak_popcount(*slab_word(slab, unit, size_class, word));
+    return count == slab->free_count && slab->free_count <= slab->fresh &&
+           slab->fresh <= size_class->blocks;
+}
+
 /* ---- bins ---- */
 
 static uint8_t slab_bin_for(const struct hak_slab *slab, const struct hak_size_class *size_class) {
@@ -123,13 +132,14 @@ static void slab_destroy(struct hak_slab_set *set, struct hak_slab *slab, hak_un
     hak_log(HAK_LOG_SLAB, "destroy", unit, size_class->size);
     set_unlink(set, slab);
     for (unsigned i = 0; i < size_class->units; i++)
-        hak_pagemap_set(unit + i, HAK_KIND_NONE);
+        hak_pagemap_set(unit + i, HAK_KIND_SLAB_FREED);
     hak_pool_put(unit, size_class->units);
 }
 
 /* Puts the slab into the bin that fits its fill; the second empty slab of a class leaves. */
 static void set_settle(struct hak_slab_set *set, struct hak_slab *slab, hak_unit unit,
                        const struct hak_size_class *size_class) {
+    hak_assert_deep(slab_is_valid(slab, unit, size_class));
     uint8_t bin = slab_bin_for(slab, size_class);
     if (bin == slab->bin)
         return;

@@ -17,7 +17,7 @@
 #define VM_WINDOW_MAX HAK_TIB
 #define VM_WINDOW_MIN HAK_GIB
 #define VM_BASE_ALIGN HAK_GIB
-enum { VM_PLACES_TRIED = 8 };
+enum { VM_PLACES_TRIED = 12 };
 /* Every Big block is above 64 MiB, so 1 TiB holds fewer than 16,384 of them. */
 enum { VM_BOOK_MAX = 16384 + 256 };
 
@@ -83,6 +83,19 @@ static void book_remove(uint32_t start) {
         g_vm.book[i] = g_vm.book[i + 1];
 }
 
+/* Makes a range longer by `count` granules, or up to the next one. */
+static void book_widen(uint32_t start, size_t count) {
+    for (uint32_t i = 0; i < g_vm.book_count; i++) {
+        struct vm_range *range = &g_vm.book[i];
+        if (range->start != start)
+            continue;
+        size_t end = g_vm.window.size / HAK_VM_GRANULE;
+        if (i + 1 < g_vm.book_count)
+            end = g_vm.book[i + 1].start;
+        range->count = (uint32_t)hak_min(range->count + count, end - start);
+    }
+}
+
 /* First fit: takes the lowest gap that holds `size` bytes at `align`; 0 when there is none. */
 static uintptr_t book_take_gap(size_t size, size_t align) {
     uintptr_t base = g_vm.window.base;
@@ -134,8 +147,14 @@ static int vm_reserve_first_anywhere(size_t size, size_t align, enum hak_cause c
         return error;
     uintptr_t start = (uintptr_t)mapping;
     uintptr_t base = hak_align_down(start, VM_BASE_ALIGN);
-    g_vm.window.base = base - hak_min(base, g_vm.window_size / 2);
-    g_vm.window.size = g_vm.window_size;
+    if (base < VM_BASE_ALIGN) { /* the first GiB is no place for a window */
+        vm_unmap(mapping, with_slack, cause);
+        return ENOMEM;
+    }
+    /* Half of the window below, half above; never address 0, which means "no place". */
+    size_t window_size = hak_max(g_vm.window_size, 4 * VM_BASE_ALIGN);
+    g_vm.window.base = base - hak_min(base - VM_BASE_ALIGN, window_size / 2);
+    g_vm.window.size = window_size;
     uintptr_t ours = hak_align_up(start, align);
     uint32_t first = vm_granule(hak_align_down(start, HAK_VM_GRANULE));
     uint32_t end = vm_granule(hak_align_up(start + with_slack, HAK_VM_GRANULE));
@@ -188,7 +207,11 @@ int hak_vm_reserve(size_t size, size_t align, enum hak_cause cause, void **out) 
             hak_lock_release(&g_vm.lock);
             return error;
         }
-        /* Somebody else lives there: the place stays booked, so it is never asked for again. */
+        /* Somebody else lives there, who may be much larger: the place stays booked, and each time
+         * twice as much behind it, so that it is neither asked for again nor crept past. */
+        hak_lock_acquire(&g_vm.lock);
+        book_widen(vm_granule(place), (size << i) / HAK_VM_GRANULE);
+        hak_lock_release(&g_vm.lock);
     }
     return ENOMEM;
 }

@@ -11,7 +11,7 @@
  *   |  arena 1 GiB  |  Big  | gap |  arena 2 GiB  |  taken by somebody else  |  …    |
  *
  * `int` results are 0 or an errno value. All functions may be called from any thread and make at
- * most the system call their name says (reserve: one more for each refused place, 8 at most).
+ * most the system call their name says (reserve: one more for each refused place, 12 at most).
  */
 #ifndef HAK_VM_VM_H
 #define HAK_VM_VM_H
@@ -26,7 +26,7 @@
 #define HAK_VM_GRANULE ((size_t)64 << 10) /* bytes; alignment and size unit of reservations */
 
 struct hak_vm_window {
-    uintptr_t base; /* multiple of the largest alignment we give out by address: 1 GiB */
+    uintptr_t base; /* multiple of 1 GiB, the largest alignment of units; never 0 */
     size_t size;    /* bytes; 0 before the first reservation */
 };
 

@@ -1,6 +1,8 @@
 /* src/prim/linux/thread.c — waiting, thread identity, exit and fork hooks. SPDX-License-Identifier: MIT */
 
+#include <errno.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,8 +12,10 @@
 /* futex(2); musl-gcc finds no <linux/futex.h>. */
 enum { PRIM_FUTEX_WAIT_PRIVATE = 0 | 128, PRIM_FUTEX_WAKE_PRIVATE = 1 | 128 };
 
-/* Fixed after registration. */
-static struct { pthread_key_t exit_key; } g_prim_thread;
+static struct {
+    pthread_key_t exit_key;
+    bool has_exit_key;
+} g_prim_thread;
 
 void hak_prim_futex_wait(_Atomic uint32_t *word, uint32_t expected) {
     hak_syscall6(SYS_futex, (long)(uintptr_t)word, PRIM_FUTEX_WAIT_PRIVATE, expected, 0, 0, 0);
@@ -26,10 +30,14 @@ uintptr_t hak_prim_thread_self(void) {
 }
 
 int hak_prim_thread_exit_register(void (*run)(void *value)) {
-    return pthread_key_create(&g_prim_thread.exit_key, run);
+    int error = pthread_key_create(&g_prim_thread.exit_key, run);
+    g_prim_thread.has_exit_key = error == 0;
+    return error;
 }
 
 int hak_prim_thread_exit_arm(void *value) {
+    if (!g_prim_thread.has_exit_key)
+        return EAGAIN;
     return pthread_setspecific(g_prim_thread.exit_key, value);
 }
 
