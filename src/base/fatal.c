@@ -9,9 +9,10 @@
 
 _Noreturn void hak_fatal(const char *message) {
     char buffer[256];
-    struct hak_text text = {.buffer = buffer, .capacity = sizeof buffer};
+    struct hak_text text = {.buffer = buffer, .capacity = sizeof buffer - 1};
     hak_text_string(&text, "hakmem: fatal: ");
     hak_text_string(&text, message);
+    text.capacity++; /* the newline always fits */
     hak_text_string(&text, "\n");
     hak_text_flush(&text);
     hak_prim_abort();

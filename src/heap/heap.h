@@ -125,8 +125,11 @@ void hak_heap_flush(struct hak_heap *heap, unsigned class_index, void *p, const 
  */
 void hak_heap_put(struct hak_heap *heap, unsigned class_index, void *const *blocks, size_t count,
                   const char *function) HAK_REQUIRES(heap->lock);
-/* Empties every magazine of a heap that the caller is the thread of. */
-void hak_heap_flush_all(struct hak_heap *heap);
+/*
+ * Empties the magazines of blocks larger than `size` bytes, and gives their empty slabs to the pool.
+ * The caller is the heap's thread.
+ */
+void hak_heap_flush_above(struct hak_heap *heap, size_t size);
 /* Frees a block of another thread's heap, or of any heap by a thread that has none. */
 void hak_heap_free_remote(uint32_t owner_id, unsigned class_index, void *p, const char *function);
 /*

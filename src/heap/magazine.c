@@ -144,15 +144,16 @@ void hak_heap_flush(struct hak_heap *heap, unsigned class_index, void *p, const 
     hak_lock_release(&heap->lock);
 }
 
-void hak_heap_flush_all(struct hak_heap *heap) {
+void hak_heap_flush_above(struct hak_heap *heap, size_t size) {
     hak_lock_acquire(&heap->lock);
     for (unsigned class_index = 1; class_index < HAK_CLASS_COUNT; class_index++) {
-        if (heap->capacity[class_index] == 0)
+        if (heap->capacity[class_index] == 0 || hak_size_classes[class_index].size <= size)
             continue;
         void **storage = magazine_storage(heap, class_index);
         struct hak_magazine *magazine = &heap->magazines.of_class[class_index];
         hak_heap_put(heap, class_index, storage + 1, (size_t)(magazine->top - storage), "free");
         magazine->top = storage;
+        hak_slab_set_trim(&heap->slabs[class_index]);
     }
     hak_lock_release(&heap->lock);
 }

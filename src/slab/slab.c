@@ -20,6 +20,9 @@
 
 enum {
     SLAB_WORDS_PER_LINE = 8,
+    /* Units of an empty slab that is kept as its class's spare. Larger ones cost the pool a visit per
+     * 8 blocks or more, and kept by each heap and class would be most of its memory. */
+    SLAB_SPARE_UNITS_MAX = 1,
     /* Blocks ahead of the one being put whose descriptor is fetched: covers a miss to memory. */
     SLAB_PREFETCH_DISTANCE = 8
 };
@@ -136,14 +139,15 @@ static void slab_destroy(struct hak_slab_set *set, struct hak_slab *slab, hak_un
     hak_pool_put(unit, size_class->units);
 }
 
-/* Puts the slab into the bin that fits its fill; the second empty slab of a class leaves. */
+/* Puts the slab into the bin that fits its fill. An empty one leaves, but a small one is kept. */
 static void set_settle(struct hak_slab_set *set, struct hak_slab *slab, hak_unit unit,
                        const struct hak_size_class *size_class) {
     hak_assert_deep(slab_is_valid(slab, unit, size_class));
     uint8_t bin = slab_bin_for(slab, size_class);
     if (bin == slab->bin)
         return;
-    if (bin == HAK_SLAB_BIN_EMPTY && set->bins[HAK_SLAB_BIN_EMPTY] != HAK_UNIT_NONE) {
+    bool has_spare = set->bins[HAK_SLAB_BIN_EMPTY] != HAK_UNIT_NONE;
+    if (bin == HAK_SLAB_BIN_EMPTY && (has_spare || size_class->units > SLAB_SPARE_UNITS_MAX)) {
         slab_destroy(set, slab, unit);
         return;
     }

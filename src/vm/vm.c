@@ -173,7 +173,8 @@ static int vm_reserve_first_anywhere(size_t size, size_t align, enum hak_cause c
 static int vm_reserve_first(size_t size, size_t align, enum hak_cause cause, void **out) {
     uintptr_t hint = hak_prim_address_hint();
     for (int i = 0; hint && i < VM_PLACES_TRIED; i++) {
-        uintptr_t base = hak_align_up(hint + (uintptr_t)i * g_vm.window_size, VM_BASE_ALIGN);
+        uintptr_t base =
+            hak_align_up(hint + (uintptr_t)i * g_vm.window_size, hak_max(VM_BASE_ALIGN, align));
         int error = vm_map((void *)base, size, HAK_ACCESS_NONE, cause, out);
         if (error == 0) {
             g_vm.window.base = base;
