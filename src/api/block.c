@@ -168,20 +168,20 @@ size_t hak_block_good_size(size_t size, size_t align) {
 /* ---- free ---- */
 
 /*
- * checks=1: could this block have been requested with `size`? realloc may have shrunk a small or Big
- * one in place to half its size, and an alignment may have asked for a larger class.
+ * checks=1: could this block have been requested with `size`? realloc leaves at most half of a block
+ * unused, in place or as spare; an alignment may have asked for a larger class.
  */
 static bool block_size_is_possible(const void *p, size_t size, bool is_aligned,
                                    const struct block_place *place) {
     size_t usable = hak_block_usable_slow(p, "free");
     if (size > usable)
         return false;
-    if (place->tier == BLOCK_LARGE)
-        return usable - size < HAK_UNIT_SIZE;
-    return size >= usable / 2 ||
-           (place->tier == BLOCK_SMALL &&
-            (is_aligned ||
-             hak_size_class_of(hak_max(size + HAK_BLOCK_TAIL, 1)) == place->class_index));
+    if (size >= usable / 2)
+        return true;
+    size_t carried = hak_max(size + HAK_BLOCK_TAIL, 1);
+    if (place->tier == BLOCK_SMALL)
+        return is_aligned || hak_size_class_of(carried) == place->class_index;
+    return place->tier == BLOCK_LARGE && hak_align_up(carried, HAK_UNIT_SIZE) == hak_span_size(p);
 }
 
 static void block_free_small(void *p, const char *function, const struct block_place *place) {

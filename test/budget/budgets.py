@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+# test/budget/budgets.py — counts that must not grow. SPDX-License-Identifier: MIT
+"""Asserts what the library may cost in counts; never in times.
+
+usage: HAKMEM_LIB=libhakmem.so.1 HAKMEM_BIN=DIR budgets.py [--rounds N] [--skip-boundaries]
+
+DIR holds bench_syscall_trace and bench_boundaries. "Own" system calls are those whose instruction
+pointer lies in the library's text (count_own_calls.py). A hello world is compiled on the fly and
+compared with the same program preloading an empty library: medians of several runs.
+"""
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from count_own_calls import trace
+
+HERE = Path(__file__).resolve().parent
+TRACE_CALLS_MAX = 8
+HELLO_CALLS_MAX = 6
+HELLO_RSS_KIB_MAX = 512     # over preloading an empty library
+HELLO_FAULTS_MAX = 27       # likewise
+HELLO_RUNS = 21
+BOUNDARY_BRACKETS_MIN = 50  # 29 sizes, alone and 256 at a time
+STEADY_ROUNDS = 100000
+TRACE_TIMEOUT_S = 900
+SKIPPED = 77                # for ctest
+
+outcomes = []
+
+
+def check(holds, text):
+    outcomes.append(holds)
+    print(("ok - " if holds else "not ok - ") + text, flush=True)
+
+
+def environment(**options):
+    """The caller's environment without options of the library, but for those given."""
+    plain = {k: v for k, v in os.environ.items() if not k.startswith("HAKMEM_")}
+    return plain | options
+
+
+def told(calls):
+    return f"{sum(calls.values())} {dict(calls) if calls else ''}".strip()
+
+
+def compile_program(directory, name, *flags):
+    target = directory / name
+    source = HERE / f"{name}.c"
+    compiler = os.environ.get("CC", "cc").split()
+    subprocess.run([*compiler, "-O2", "-Wall", "-Wextra", "-Werror", *flags, "-o", target, source],
+                   check=True)
+    return target
+
+
+def check_trace_program(library, programs):
+    command = [programs / "bench_syscall_trace", "50000", "256", "42"]
+    traced = trace(library, command, environment=environment(), timeout=TRACE_TIMEOUT_S)
+    check(traced.status == 0 and traced.library_seen, "bench_syscall_trace 50000 256 42 runs")
+    check(sum(traced.own.values()) <= TRACE_CALLS_MAX,
+          f"it makes at most {TRACE_CALLS_MAX} own calls: {told(traced.own)}")
+    check(traced.own["munmap"] == 0, f"none of them trims a mapping: {traced.own['munmap']} munmap")
+
+
+def measure_hello(launch, preload, hello):
+    """Medians of peak RSS (KiB) and of minor faults."""
+    peaks, faults = [], []
+    for _ in range(HELLO_RUNS):
+        words = subprocess.run([launch, preload, hello], env=environment(), text=True,
+                               capture_output=True, check=True).stdout.split()
+        if words[2] != "0":
+            raise RuntimeError(f"hello ended with status {words[2]}")
+        peaks.append(int(words[0]))
+        faults.append(int(words[1]))
+    return statistics.median(peaks), statistics.median(faults)
+
+
+def compile_launcher(directory):
+    """Static where libc has a static form: the launcher must be smaller than what it measures."""
+    try:
+        return compile_program(directory, "launch", "-static")
+    except subprocess.CalledProcessError:
+        return compile_program(directory, "launch")
+
+
+def check_hello(library, directory):
+    hello = compile_program(directory, "hello")
+    empty = compile_program(directory, "empty_library", "-shared", "-fPIC")
+    launch = compile_launcher(directory)
+    traced = trace(library, [hello], environment=environment())
+    check(traced.stdout == b"hello\n" and traced.library_seen, "hello world runs")
+    check(sum(traced.own.values()) <= HELLO_CALLS_MAX,
+          f"it makes at most {HELLO_CALLS_MAX} own calls: {told(traced.own)}")
+    base_peak, base_faults = measure_hello(launch, empty, hello)
+    peak, faults = measure_hello(launch, library, hello)
+    check(peak - base_peak <= HELLO_RSS_KIB_MAX,
+          f"peak RSS over an empty library is at most {HELLO_RSS_KIB_MAX} KiB: "
+          f"{peak - base_peak:g} ({peak:g} - {base_peak:g})")
+    check(faults - base_faults <= HELLO_FAULTS_MAX,
+          f"minor faults over an empty library are at most {HELLO_FAULTS_MAX}: "
+          f"{faults - base_faults:g} ({faults:g} - {base_faults:g})")
+
+
+def check_boundaries(library, programs, rounds, **options):
+    mode = " ".join(f"{k}={v}" for k, v in options.items()) or "default"
+    traced = trace(library, [programs / "bench_boundaries", str(rounds)],
+                   environment=environment(**options), timeout=TRACE_TIMEOUT_S)
+    check(traced.status == 0 and traced.library_seen and
+          len(traced.brackets) >= BOUNDARY_BRACKETS_MIN,
+          f"bench_boundaries {rounds}, {mode}: {len(traced.brackets)} steady states")
+    for label, calls in traced.brackets.items():
+        size, batch = label.split()
+        check(not calls, f"{mode}: size {size}, {batch} at a time: {told(calls)} own calls")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=STEADY_ROUNDS,
+                        help="allocations in each steady state")
+    parser.add_argument("--skip-boundaries", action="store_true")
+    options = parser.parse_args()
+    for name in ("HAKMEM_LIB", "HAKMEM_BIN"):
+        if name not in os.environ:
+            parser.error(f"{name} is not set")
+    if shutil.which("strace") is None:
+        print("# SKIP budgets: strace is not installed")
+        return SKIPPED
+    library = os.path.realpath(os.environ["HAKMEM_LIB"])
+    programs = Path(os.environ["HAKMEM_BIN"]).resolve()
+    check_trace_program(library, programs)
+    with tempfile.TemporaryDirectory(prefix="hakmem-budget-") as directory:
+        check_hello(library, Path(directory))
+    if not options.skip_boundaries:
+        check_boundaries(library, programs, options.rounds)
+        check_boundaries(library, programs, options.rounds, HAKMEM_ACE="off")
+    print(f"{sum(outcomes)} passed, {len(outcomes) - sum(outcomes)} failed")
+    return 0 if all(outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,377 @@
+/* test/fake_prim/fake_prim.c — the kernel as tests want it: it fails on command. SPDX-License-Identifier: MIT */
+
+#include "fake_prim.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "prim/prim.h"
+#include "real_prim.h"
+
+enum { FAKE_RANGES_MAX = 4096 };
+
+struct fake_range {
+    uintptr_t start;
+    uintptr_t end;
+};
+
+static struct {
+    struct fake_machine machine; /* fixed before start-up */
+    struct fake_script script;   /* written while no other thread runs */
+    _Atomic unsigned long calls[FAKE_SERIES_COUNT];
+    _Atomic unsigned long failures[FAKE_SERIES_COUNT];
+    _Atomic unsigned long breaches;
+    _Atomic bool is_exit_registered;
+    _Atomic bool is_fork_registered;
+    atomic_flag lock; /* guards the rest */
+    size_t mapped;
+    size_t mapped_peak;
+    size_t range_count;
+    struct fake_range ranges[FAKE_RANGES_MAX]; /* what is mapped, in no order */
+} g_fake = {.lock = ATOMIC_FLAG_INIT};
+
+static const char *const g_fake_names[FAKE_CALL_COUNT] = {
+    "map", "unmap", "protect", "purge", "limit", "exit-register", "exit-arm", "fork-register"};
+
+/* ---- the script ---- */
+
+static bool fake_is_memory(enum fake_call call) {
+    return call <= FAKE_PURGE;
+}
+
+static bool fake_is_in_series(enum fake_call call, enum fake_call series) {
+    return series == FAKE_ANY || series == call ||
+           (series == FAKE_ANY_MEMORY && fake_is_memory(call));
+}
+
+/* splitmix64 (Steele, Lea, Flood 2014): one well-mixed number per seed and call. */
+static uint64_t fake_random(uint64_t seed, uint64_t index) {
+    uint64_t x = seed * UINT64_C(0xD1342543DE82EF95) + (index + 1) * UINT64_C(0x9E3779B97F4A7C15);
+    x = (x ^ (x >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return x ^ (x >> 31);
+}
+
+/* Counts the call in each series it belongs to; the error it shall fail with, or 0. */
+static int fake_script_answer(enum fake_call call) {
+    static const int by_turns[] = {ENOMEM, EAGAIN, EINVAL, EPERM};
+    const struct fake_script *script = &g_fake.script;
+    unsigned long number = 0; /* of the call in the script's series, from 1 */
+    for (int series = 0; series < FAKE_SERIES_COUNT; series++) {
+        if (!fake_is_in_series(call, (enum fake_call)series))
+            continue;
+        unsigned long count = atomic_fetch_add(&g_fake.calls[series], 1) + 1;
+        if (series == (int)script->series)
+            number = count;
+    }
+    if (number == 0)
+        return 0;
+    uint64_t random = fake_random(script->seed, number);
+    bool is_by_number =
+        script->first != 0 && number >= script->first && number - script->first < script->count;
+    if (!is_by_number && random % 1000 >= script->random_permille)
+        return 0;
+    return script->error ? script->error : by_turns[random / 1000 % 4];
+}
+
+void fake_prim_play(struct fake_script script) {
+    for (int i = 0; i < FAKE_SERIES_COUNT; i++) {
+        atomic_store(&g_fake.calls[i], 0);
+        atomic_store(&g_fake.failures[i], 0);
+    }
+    g_fake.script = script;
+}
+
+unsigned long fake_prim_calls(enum fake_call series) {
+    return atomic_load(&g_fake.calls[series]);
+}
+
+unsigned long fake_prim_failures(enum fake_call series) {
+    return atomic_load(&g_fake.failures[series]);
+}
+
+static int fake_answer(enum fake_call call, int error) {
+    for (int series = 0; error && series < FAKE_SERIES_COUNT; series++) {
+        if (fake_is_in_series(call, (enum fake_call)series))
+            atomic_fetch_add(&g_fake.failures[series], 1);
+    }
+    return error;
+}
+
+/* ---- the contract ---- */
+
+static int fake_breach(enum fake_call call, const char *what, uintptr_t addr, size_t size) {
+    atomic_fetch_add(&g_fake.breaches, 1);
+    fprintf(stderr, "# fake_prim: breach: %s(%#" PRIxPTR ", %#zx): %s\n", g_fake_names[call], addr,
+            size, what);
+    return fake_answer(call, EINVAL);
+}
+
+unsigned long fake_prim_breaches(void) {
+    return atomic_load(&g_fake.breaches);
+}
+
+static size_t fake_page_size(void) {
+    return g_fake.machine.page_size ? g_fake.machine.page_size : real_hak_prim_page_size();
+}
+
+static bool fake_is_paged(uintptr_t addr, size_t size) {
+    return addr % fake_page_size() == 0 && size % fake_page_size() == 0 && size > 0;
+}
+
+/* ---- what is mapped ---- */
+
+static void fake_lock(void) {
+    while (atomic_flag_test_and_set_explicit(&g_fake.lock, memory_order_acquire))
+        ;
+}
+
+static void fake_unlock(void) {
+    atomic_flag_clear_explicit(&g_fake.lock, memory_order_release);
+}
+
+/* The range that holds all of [addr, addr + size), or NULL. */
+static struct fake_range *range_find_locked(uintptr_t addr, size_t size) {
+    for (size_t i = 0; i < g_fake.range_count; i++) {
+        struct fake_range *range = &g_fake.ranges[i];
+        if (addr >= range->start && addr < range->end && size <= range->end - addr)
+            return range;
+    }
+    return NULL;
+}
+
+static void range_add_locked(uintptr_t start, uintptr_t end) {
+    if (start == end)
+        return;
+    if (g_fake.range_count == FAKE_RANGES_MAX) {
+        fprintf(stderr, "# fake_prim: more than %d mappings\n", FAKE_RANGES_MAX);
+        abort();
+    }
+    g_fake.ranges[g_fake.range_count++] = (struct fake_range){start, end};
+}
+
+static bool fake_is_mapped(const void *addr, size_t size) {
+    fake_lock();
+    bool is_mapped = range_find_locked((uintptr_t)addr, size) != NULL;
+    fake_unlock();
+    return is_mapped;
+}
+
+/* Counts the bytes before they are mapped: two threads shall not pass the limit together. */
+static bool fake_charge(size_t size) {
+    size_t limit = g_fake.machine.address_limit;
+    fake_lock();
+    bool fits = limit == 0 || (g_fake.mapped <= limit && size <= limit - g_fake.mapped);
+    if (fits) {
+        g_fake.mapped += size;
+        if (g_fake.mapped > g_fake.mapped_peak)
+            g_fake.mapped_peak = g_fake.mapped;
+    }
+    fake_unlock();
+    return fits;
+}
+
+static void fake_discharge(size_t size) {
+    fake_lock();
+    g_fake.mapped -= size;
+    fake_unlock();
+}
+
+size_t fake_prim_mapped(void) {
+    fake_lock();
+    size_t mapped = g_fake.mapped;
+    fake_unlock();
+    return mapped;
+}
+
+size_t fake_prim_mapped_peak(void) {
+    fake_lock();
+    size_t peak = g_fake.mapped_peak;
+    fake_unlock();
+    return peak;
+}
+
+void fake_prim_reset_peak(void) {
+    fake_lock();
+    g_fake.mapped_peak = g_fake.mapped;
+    fake_unlock();
+}
+
+/* ---- prim.h: memory ---- */
+
+/*
+ * A kernel that chooses promises its page and no more: the place is always an odd multiple of the
+ * pretended OS page, never the 2 MiB boundary that real kernels like to choose.
+ */
+static int fake_map_anywhere(size_t size, enum hak_access access, void **out) {
+    size_t page = fake_page_size();
+    size_t slack = 2 * page;
+    void *mapping;
+    int error = real_hak_prim_map(NULL, size + slack, access, &mapping);
+    if (error)
+        return error;
+    uintptr_t start = (((uintptr_t)mapping + slack - 1) & ~(uintptr_t)(slack - 1)) + page;
+    if (start - page - (uintptr_t)mapping >= page)
+        start -= slack;
+    size_t before = start - (uintptr_t)mapping;
+    if (before > 0)
+        error = real_hak_prim_unmap(mapping, before);
+    if (error == 0 && slack > before)
+        error = real_hak_prim_unmap((void *)(start + size), slack - before);
+    *out = (void *)start;
+    return error;
+}
+
+int hak_prim_map(void *wanted, size_t size, enum hak_access access, void **out) {
+    int error = fake_script_answer(FAKE_MAP);
+    if (error)
+        return fake_answer(FAKE_MAP, error);
+    if (!fake_is_paged((uintptr_t)wanted, size))
+        return fake_breach(FAKE_MAP, "not whole OS pages", (uintptr_t)wanted, size);
+    if (!fake_charge(size))
+        return fake_answer(FAKE_MAP, ENOMEM);
+    error = wanted ? real_hak_prim_map(wanted, size, access, out)
+                   : fake_map_anywhere(size, access, out);
+    if (error) {
+        fake_discharge(size);
+        return fake_answer(FAKE_MAP, error);
+    }
+    fake_lock();
+    range_add_locked((uintptr_t)*out, (uintptr_t)*out + size);
+    fake_unlock();
+    return 0;
+}
+
+int hak_prim_unmap(void *addr, size_t size) {
+    uintptr_t start = (uintptr_t)addr;
+    int error = fake_script_answer(FAKE_UNMAP);
+    if (error)
+        return fake_answer(FAKE_UNMAP, error);
+    if (!fake_is_paged(start, size))
+        return fake_breach(FAKE_UNMAP, "not whole OS pages", start, size);
+    /* Out of the books first: from the unmap on, another thread may be given the same place. */
+    fake_lock();
+    struct fake_range *range = range_find_locked(start, size);
+    bool is_known = range != NULL;
+    if (range) {
+        struct fake_range whole = *range;
+        *range = g_fake.ranges[--g_fake.range_count];
+        range_add_locked(whole.start, start);
+        range_add_locked(start + size, whole.end);
+    }
+    fake_unlock();
+    if (!is_known)
+        return fake_breach(FAKE_UNMAP, "not mapped here", start, size);
+    error = real_hak_prim_unmap(addr, size);
+    if (error) {
+        fake_lock();
+        range_add_locked(start, start + size);
+        fake_unlock();
+        return fake_answer(FAKE_UNMAP, error);
+    }
+    fake_discharge(size);
+    return 0;
+}
+
+int hak_prim_protect(void *addr, size_t size, enum hak_access access) {
+    int error = fake_script_answer(FAKE_PROTECT);
+    if (error)
+        return fake_answer(FAKE_PROTECT, error);
+    if (!fake_is_paged((uintptr_t)addr, size))
+        return fake_breach(FAKE_PROTECT, "not whole OS pages", (uintptr_t)addr, size);
+    if (!fake_is_mapped(addr, size))
+        return fake_breach(FAKE_PROTECT, "not mapped here", (uintptr_t)addr, size);
+    return fake_answer(FAKE_PROTECT, real_hak_prim_protect(addr, size, access));
+}
+
+int hak_prim_purge(void *addr, size_t size) {
+    int error = fake_script_answer(FAKE_PURGE);
+    if (error)
+        return fake_answer(FAKE_PURGE, error);
+    if (!fake_is_paged((uintptr_t)addr, size))
+        return fake_breach(FAKE_PURGE, "not whole OS pages", (uintptr_t)addr, size);
+    if (!fake_is_mapped(addr, size))
+        return fake_breach(FAKE_PURGE, "not mapped here", (uintptr_t)addr, size);
+    return fake_answer(FAKE_PURGE, real_hak_prim_purge(addr, size));
+}
+
+/* ---- prim.h: the system ---- */
+
+size_t hak_prim_page_size(void) {
+    return fake_page_size();
+}
+
+int hak_prim_address_space_limit(size_t *out) {
+    int error = fake_script_answer(FAKE_LIMIT);
+    if (error)
+        return fake_answer(FAKE_LIMIT, error);
+    if (g_fake.machine.address_limit == 0)
+        return fake_answer(FAKE_LIMIT, real_hak_prim_address_space_limit(out));
+    *out = g_fake.machine.address_limit;
+    return 0;
+}
+
+uintptr_t hak_prim_address_hint(void) {
+    return g_fake.machine.has_no_hint ? 0 : real_hak_prim_address_hint();
+}
+
+int hak_prim_thread_exit_register(void (*run)(void *value)) {
+    int error = fake_script_answer(FAKE_EXIT_REGISTER);
+    if (error)
+        return fake_answer(FAKE_EXIT_REGISTER, error);
+    if (atomic_exchange(&g_fake.is_exit_registered, true))
+        return fake_breach(FAKE_EXIT_REGISTER, "registered twice", 0, 0);
+    return fake_answer(FAKE_EXIT_REGISTER, real_hak_prim_thread_exit_register(run));
+}
+
+int hak_prim_thread_exit_arm(void *value) {
+    int error = fake_script_answer(FAKE_EXIT_ARM);
+    return fake_answer(FAKE_EXIT_ARM, error ? error : real_hak_prim_thread_exit_arm(value));
+}
+
+int hak_prim_fork_register(void (*prepare)(void), void (*parent)(void), void (*child)(void)) {
+    int error = fake_script_answer(FAKE_FORK_REGISTER);
+    if (error)
+        return fake_answer(FAKE_FORK_REGISTER, error);
+    if (atomic_exchange(&g_fake.is_fork_registered, true))
+        return fake_breach(FAKE_FORK_REGISTER, "registered twice", 0, 0);
+    return fake_answer(FAKE_FORK_REGISTER, real_hak_prim_fork_register(prepare, parent, child));
+}
+
+/* ---- the environment ---- */
+
+#define FAKE_PRIM_VARIABLE "FAKE_PRIM"
+
+void fake_prim_describe(char text[FAKE_PRIM_TEXT_SIZE], struct fake_machine machine,
+                        struct fake_script script) {
+    snprintf(text, FAKE_PRIM_TEXT_SIZE,
+             FAKE_PRIM_VARIABLE "=%zu %zu %d %d %lu %lu %u %" PRIu64 " %d", machine.page_size,
+             machine.address_limit, machine.has_no_hint, (int)script.series, script.first,
+             script.count, script.random_permille, script.seed, script.error);
+}
+
+/* Before the library's own constructor, which has no priority and so comes after all that have. */
+__attribute__((constructor(101))) static void fake_prim_from_environment(void) {
+    const char *text = getenv(FAKE_PRIM_VARIABLE);
+    struct fake_machine machine = {0};
+    struct fake_script script = {0};
+    int has_no_hint;
+    int series;
+    if (text == NULL)
+        return;
+    int count = sscanf(text, "%zu %zu %d %d %lu %lu %u %" SCNu64 " %d", &machine.page_size,
+                       &machine.address_limit, &has_no_hint, &series, &script.first, &script.count,
+                       &script.random_permille, &script.seed, &script.error);
+    if (count != 9 || series < 0 || series >= FAKE_SERIES_COUNT) {
+        fprintf(stderr, "# fake_prim: cannot read %s=%s\n", FAKE_PRIM_VARIABLE, text);
+        abort();
+    }
+    machine.has_no_hint = has_no_hint != 0;
+    script.series = (enum fake_call)series;
+    g_fake.machine = machine;
+    fake_prim_play(script);
+}

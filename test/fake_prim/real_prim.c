@@ -1,0 +1,24 @@
+/* test/fake_prim/real_prim.c — the real primitives under other names. SPDX-License-Identifier: MIT */
+
+/*
+ * Only what the fake stands in for is renamed; waiting, messages, identity and the rest go to the
+ * library as they are. prim.h, included by the sources, declares the renamed functions too, so
+ * real_prim.h cannot differ from it unnoticed.
+ */
+
+#define hak_prim_map real_hak_prim_map
+#define hak_prim_unmap real_hak_prim_unmap
+#define hak_prim_protect real_hak_prim_protect
+#define hak_prim_purge real_hak_prim_purge
+#define hak_prim_page_size real_hak_prim_page_size
+#define hak_prim_address_space_limit real_hak_prim_address_space_limit
+#define hak_prim_address_hint real_hak_prim_address_hint
+#define hak_prim_thread_exit_register real_hak_prim_thread_exit_register
+#define hak_prim_thread_exit_arm real_hak_prim_thread_exit_arm
+#define hak_prim_fork_register real_hak_prim_fork_register
+
+#include "prim/linux/memory.c"
+#include "prim/linux/process.c"
+#include "prim/linux/thread.c"
+
+#include "real_prim.h"

@@ -1,0 +1,18 @@
+/* test/fake_prim/real_prim.h — the real primitives under other names. SPDX-License-Identifier: MIT */
+#ifndef HAKMEM_TEST_REAL_PRIM_H
+#define HAKMEM_TEST_REAL_PRIM_H
+
+#include "prim/prim.h"
+
+int real_hak_prim_map(void *wanted, size_t size, enum hak_access access, void **out);
+int real_hak_prim_unmap(void *addr, size_t size);
+int real_hak_prim_protect(void *addr, size_t size, enum hak_access access);
+int real_hak_prim_purge(void *addr, size_t size);
+size_t real_hak_prim_page_size(void);
+int real_hak_prim_address_space_limit(size_t *out);
+uintptr_t real_hak_prim_address_hint(void);
+int real_hak_prim_thread_exit_register(void (*run)(void *value));
+int real_hak_prim_thread_exit_arm(void *value);
+int real_hak_prim_fork_register(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+
+#endif

@@ -1,0 +1,87 @@
+# test/outside.cmake — tests that see only the products, as a user's program does.
+# SPDX-License-Identifier: MIT
+#
+# A .c or .cpp of a suite is a program that runs with the library preloaded; a script starts what it
+# needs itself. Both find the products in the environment.
+
+set(HAK_LIBRARY ${PROJECT_BINARY_DIR}/libhakmem.so.${HAK_ABI_VERSION})
+set(HAK_PRODUCTS
+  "HAKMEM_LIB=${HAK_LIBRARY}" "HAKMEM_CLI=${PROJECT_BINARY_DIR}/hakmem"
+  "HAKMEM_BIN=${PROJECT_BINARY_DIR}" "CC=${CMAKE_C_COMPILER}")
+
+include(CheckLanguage)
+check_language(CXX)
+if(CMAKE_CXX_COMPILER)
+  enable_language(CXX)
+endif()
+
+# hak_add_outside_programs(<suite>): builds every program of the suite; sets <suite>_programs.
+function(hak_add_outside_programs suite)
+  file(GLOB sources CONFIGURE_DEPENDS ${suite}/*.c)
+  if(CMAKE_CXX_COMPILER)
+    file(GLOB sources_cxx CONFIGURE_DEPENDS ${suite}/*.cpp)
+  endif()
+  set(programs "")
+  foreach(source IN LISTS sources sources_cxx)
+    get_filename_component(name ${source} NAME_WE)
+    hak_add_test_program(${suite}_${name} ${source})
+    # A compiler may drop a malloc whose block it sees freed; a test wants every call made.
+    target_compile_options(${suite}_${name} PRIVATE
+      -fno-builtin $<$<COMPILE_LANGUAGE:CXX>:-fsized-deallocation>)
+    target_include_directories(${suite}_${name} PRIVATE ${PROJECT_SOURCE_DIR}/include)
+    list(APPEND programs ${name})
+  endforeach()
+  set(${suite}_programs ${programs} PARENT_SCOPE)
+endfunction()
+
+# hak_add_preloaded_test(<suite> <name> <program> [ARGUMENTS ...] [ENVIRONMENT VARIABLE=value...])
+function(hak_add_preloaded_test suite name program)
+  cmake_parse_arguments(PARSE_ARGV 3 arg "" "" "ARGUMENTS;ENVIRONMENT")
+  hak_add_test(${suite} ${name} TIMEOUT 900
+    COMMAND $<TARGET_FILE:${suite}_${program}> ${arg_ARGUMENTS})
+  set_property(TEST ${suite}.${name} PROPERTY
+    ENVIRONMENT "HAKMEM_LIB=${HAK_LIBRARY}" "LD_PRELOAD=${HAK_LIBRARY}" ${arg_ENVIRONMENT})
+endfunction()
+
+# hak_add_script_tests(<suite> <pattern>): one test per script.
+function(hak_add_script_tests suite pattern)
+  file(GLOB scripts CONFIGURE_DEPENDS ${suite}/${pattern})
+  foreach(script IN LISTS scripts)
+    get_filename_component(name ${script} NAME_WE)
+    string(REGEX REPLACE "^test_" "" name ${name})
+    hak_add_test(${suite} ${name} TIMEOUT 900 COMMAND ${script})
+    set_property(TEST ${suite}.${name} PROPERTY ENVIRONMENT ${HAK_PRODUCTS})
+  endforeach()
+endfunction()
+
+hak_add_outside_programs(promise)
+foreach(program IN LISTS promise_programs)
+  hak_add_preloaded_test(promise ${program} ${program})
+endforeach()
+hak_add_preloaded_test(promise sized_free_checked sized_free ENVIRONMENT HAKMEM_CHECKS=1)
+hak_add_script_tests(promise *.sh)
+
+set(canary "")
+if(HAKMEM_CANARY)
+  set(canary --canary)
+endif()
+hak_add_outside_programs(death)
+hak_add_test(death misuse TIMEOUT 900
+  COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/death/run_death.py
+    $<TARGET_FILE:death_misuse> $<TARGET_FILE:death_answers> ${canary})
+set_property(TEST death.misuse PROPERTY ENVIRONMENT ${HAK_PRODUCTS})
+
+hak_add_outside_programs(stress)
+foreach(program IN LISTS stress_programs)
+  hak_add_preloaded_test(stress ${program} ${program} ARGUMENTS ${arguments_${program}})
+endforeach()
+
+hak_add_test(budget budgets TIMEOUT 1800 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/budget/budgets.py)
+set_property(TEST budget.budgets PROPERTY ENVIRONMENT ${HAK_PRODUCTS})
+
+# dev test installs every program this needs, so none may be missing.
+hak_add_test(abi real_programs TIMEOUT 1200
+  COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/abi/real_programs.py --require-all)
+set_property(TEST abi.real_programs PROPERTY ENVIRONMENT ${HAK_PRODUCTS})
+
+hak_add_script_tests(cli test_*.py)

@@ -1,0 +1,289 @@
+/* test/unit/api/test_start.c — start-up, the environment, the exit report. SPDX-License-Identifier: MIT */
+
+/*
+ * Goal: any call may be the first, from any thread, before main; the environment is obeyed from the
+ * start; a report, and nothing else, is printed at exit when asked for.
+ * Method: this program runs itself again, with variables set and the name of a scenario. A
+ * constructor before all others makes the first call the scenario wants.
+ */
+
+#include <hakmem/hakmem.h>
+
+#include "api/block.h"
+#include "api/start.h"
+#include "base/bits.h"
+#include "heap/heap.h"
+#include "options/options.h"
+#include "unit/harness.h"
+
+/* ---- running itself ---- */
+
+struct scenario {
+    const char *name;
+    const char *variables[4]; /* up to three */
+};
+
+static char *g_program;
+
+static void run_scenario(void *argument) {
+    const struct scenario *scenario = argument;
+    for (size_t i = 0; i < 3 && scenario->variables[i]; i++)
+        CHECK(putenv((char *)(uintptr_t)scenario->variables[i]) == 0);
+    CHECK(setenv("HAK_TEST_SCENARIO", scenario->name, 1) == 0);
+    char *arguments[] = {g_program, NULL};
+    execv(g_program, arguments);
+    CHECK(!"the program starts");
+}
+
+static struct harness_end run(struct scenario scenario) {
+    struct harness_end end = harness_run(run_scenario, &scenario);
+    if (!WIFEXITED(end.status) || WEXITSTATUS(end.status) != 0)
+        print_error("scenario %s: status %#x, stderr:\n%s\n", scenario.name, (unsigned)end.status,
+                    end.text);
+    return end;
+}
+
+/* ---- the first call ---- */
+
+enum { FIRST_THREADS = 4 };
+
+static void *first_in_thread(void *argument) {
+    void *p = hakmem_malloc(100);
+    CHECK(p != NULL);
+    memset(p, 7, 100);
+    hakmem_free(p);
+    return NULL;
+}
+
+static void first_in_threads(void) {
+    pthread_t threads[FIRST_THREADS];
+    for (int i = 0; i < FIRST_THREADS; i++)
+        threads[i] = harness_thread(first_in_thread, NULL);
+    for (int i = 0; i < FIRST_THREADS; i++)
+        harness_join(threads[i]);
+}
+
+static void first_malloc_info(void) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *stream = open_memstream(&text, &size);
+    CHECK_EQUAL(hakmem_malloc_info(0, stream), 0);
+    fclose(stream);
+    free(text);
+}
+
+static void use(void *p) {
+    CHECK(p != NULL);
+    memset(p, 7, 64);
+    CHECK(hakmem_malloc_usable_size(p) >= 64);
+    hakmem_free(p);
+}
+
+/* What a scenario first-… does before any other constructor ran. */
+static void make_first_call(const char *name) {
+    void *p = NULL;
+    if (strcmp(name, "malloc") == 0)
+        use(hakmem_malloc(64));
+    else if (strcmp(name, "calloc") == 0)
+        use(hakmem_calloc(8, 8));
+    else if (strcmp(name, "realloc") == 0)
+        use(hakmem_realloc(NULL, 64));
+    else if (strcmp(name, "aligned") == 0)
+        use(hakmem_aligned_alloc(256, 64));
+    else if (strcmp(name, "large") == 0)
+        use(hakmem_malloc(HAK_MIB));
+    else if (strcmp(name, "big") == 0)
+        use(hakmem_malloc(100 * HAK_MIB));
+    else if (strcmp(name, "big-aligned") == 0) {
+        CHECK_EQUAL(hakmem_posix_memalign(&p, 16 * HAK_GIB, 64), 0);
+        CHECK_EQUAL((uintptr_t)p % (16 * HAK_GIB), 0);
+        use(p);
+    } else if (strcmp(name, "impossible") == 0)
+        CHECK(hakmem_malloc(SIZE_MAX) == NULL);
+    else if (strcmp(name, "free") == 0)
+        hakmem_free(NULL);
+    else if (strcmp(name, "trim") == 0)
+        hakmem_malloc_trim(0);
+    else if (strcmp(name, "mallinfo") == 0)
+        CHECK_EQUAL(hakmem_mallinfo2().uordblks, 0);
+    else if (strcmp(name, "info") == 0)
+        first_malloc_info();
+    else if (strcmp(name, "usable") == 0)
+        CHECK_EQUAL(hakmem_malloc_usable_size(NULL), 0);
+    else if (strcmp(name, "nallocx") == 0)
+        CHECK(hakmem_nallocx(100, 0) >= 100);
+    else if (strcmp(name, "threads") == 0)
+        first_in_threads();
+    else
+        CHECK(!"a known first call");
+}
+
+/* 101 is the first priority that is not the implementation's. */
+__attribute__((constructor(101))) static void call_before_main(void) {
+    const char *scenario = getenv("HAK_TEST_SCENARIO");
+    if (scenario && strncmp(scenario, "first-", 6) == 0) {
+        g_harness.is_child = true;
+        make_first_call(scenario + 6);
+    }
+}
+
+static void test_first_call(void **state) {
+    static const char *const names[] = {
+        "first-malloc",   "first-calloc",      "first-realloc",    "first-aligned", "first-large",
+        "first-big",      "first-big-aligned", "first-impossible", "first-free",    "first-trim",
+        "first-mallinfo", "first-info",        "first-usable",     "first-nallocx", "first-threads"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct harness_end end = run((struct scenario){names[i], {NULL}});
+        CHECK_EQUAL(end.status, 0);
+        CHECK_EQUAL(end.size, 0);
+        end = run((struct scenario){names[i], {"HAKMEM_CHECKS=1", "HAKMEM_ACE=off"}});
+        CHECK_EQUAL(end.status, 0);
+        CHECK_EQUAL(end.size, 0);
+    }
+}
+
+/* A foreign pointer may be the first that hakmem ever sees. */
+static void free_foreign_first(void) {
+    int on_stack;
+    hakmem_free(&on_stack);
+}
+
+static void test_first_call_is_misuse(void **state) {
+    struct scenario scenario = {"then-free-foreign", {NULL}};
+    struct harness_end end = harness_run(run_scenario, &scenario);
+    CHECK(WIFSIGNALED(end.status));
+    CHECK_EQUAL(WTERMSIG(end.status), SIGABRT);
+    CHECK(strncmp(end.text, "hakmem: fatal: free(0x", 22) == 0);
+    CHECK(strstr(end.text, "): not a block of this allocator; class none, owner none\n") != NULL);
+}
+
+/* ---- the environment ---- */
+
+static void print_capacity(void) {
+    hakmem_free(hakmem_malloc(64));
+    unsigned class_index = hak_size_class_of(64 + HAK_BLOCK_TAIL);
+    dprintf(STDERR_FILENO, "%u of %u\n", hak_heap_current()->capacity[class_index],
+            hak_heap_policy.capacity_max[class_index]);
+}
+
+static unsigned capacity_with(const char *variable, unsigned *max) {
+    unsigned capacity = 0;
+    struct harness_end end = run((struct scenario){"then-capacity", {variable}});
+    CHECK_EQUAL(end.status, 0);
+    CHECK(sscanf(end.text, "%u of %u\n", &capacity, max) == 2);
+    return capacity;
+}
+
+static void test_ace(void **state) {
+    unsigned on;
+    unsigned max;
+    CHECK_EQUAL(capacity_with(NULL, &on), 7);
+    CHECK_EQUAL(capacity_with("HAKMEM_ACE=on", &max), 7);
+    CHECK_EQUAL(max, on);
+    CHECK_EQUAL(capacity_with("HAKMEM_ACE=off", &max), on);
+    CHECK_EQUAL(max, on);
+    CHECK_EQUAL(capacity_with("HAKMEM_ACE=frozen", &max), 7);
+    CHECK_EQUAL(max, 7);
+    CHECK_EQUAL(capacity_with("HAKMEM_CONF=ace:frozen", &max), 7);
+    CHECK_EQUAL(max, 7);
+    CHECK_EQUAL(capacity_with("HAKMEM_CHECKS=1", &max), 0);
+    CHECK_EQUAL(max, 0);
+}
+
+static void free_twice(void) {
+    char *p = hakmem_malloc(64);
+    char *other = hakmem_malloc(64);
+    hakmem_free(p);
+    hakmem_free(p);
+    CHECK(other != p);
+}
+
+static void test_checks(void **state) {
+    struct scenario with_checks = {"then-free-twice", {"HAKMEM_CHECKS=1"}};
+    struct harness_end end = harness_run(run_scenario, &with_checks);
+    CHECK(WIFSIGNALED(end.status));
+    CHECK_EQUAL(WTERMSIG(end.status), SIGABRT);
+    CHECK(strstr(end.text, "): double free; class ") != NULL);
+    CHECK(strstr(end.text, ", owner heap 1\n") != NULL);
+    end = run((struct scenario){"then-free-twice", {NULL}}); /* not looked for, not harmed */
+    CHECK_EQUAL(end.status, 0);
+}
+
+static void test_warnings(void **state) {
+    struct harness_end end =
+        run((struct scenario){"then-nothing", {"HAKMEM_FOO=1", "HAKMEM_ACE=purple"}});
+    CHECK_EQUAL(end.status, 0);
+    static const char unknown[] = "hakmem: warning: unknown option HAKMEM_FOO\n";
+    static const char bad[] =
+        "hakmem: warning: HAKMEM_ACE=purple: expected off, on or frozen\n";
+    CHECK_EQUAL(end.size, sizeof unknown + sizeof bad - 2); /* each once */
+    CHECK(strstr(end.text, unknown) != NULL);
+    CHECK(strstr(end.text, bad) != NULL);
+}
+
+static void test_report(void **state) {
+    struct harness_end end = run((struct scenario){"then-malloc", {"HAKMEM_REPORT=1"}});
+    CHECK_EQUAL(end.status, 0);
+    CHECK(strncmp(end.text, "hakmem: report at exit, process ", 32) == 0);
+    CHECK(strstr(end.text, "\nhakmem: count large 1\n") != NULL);
+    CHECK(strstr(end.text, "\nhakmem: ledger prlimit64 start 1 0\n") != NULL);
+    CHECK(strstr(end.text, "\nhakmem: ledger total ") != NULL);
+    end = run((struct scenario){"then-malloc", {"HAKMEM_REPORT=0"}});
+    CHECK_EQUAL(end.size, 0);
+    end = run((struct scenario){"then-malloc", {NULL}});
+    CHECK_EQUAL(end.size, 0);
+}
+
+static void test_log(void **state) {
+    struct harness_end end = run((struct scenario){"then-malloc", {"HAKMEM_LOG=large"}});
+    CHECK_EQUAL(end.status, 0);
+    if (HAK_DEBUG >= 1)
+        CHECK(strncmp(end.text, "hakmem-trace large alloc 0x", 27) == 0);
+    else
+        CHECK_EQUAL(end.size, 0);
+}
+
+static void start_again(void *argument) {
+    CHECK(hak_start());
+    uint64_t calls = hak_ledger_read(HAK_CALL_PRLIMIT, HAK_CAUSE_START).count;
+    CHECK_EQUAL(calls, 1);
+    for (int i = 0; i < 10; i++)
+        CHECK(hak_start());
+    CHECK_EQUAL(hak_ledger_read(HAK_CALL_PRLIMIT, HAK_CAUSE_START).count, 1);
+    CHECK_EQUAL(hak_ledger_read(HAK_CALL_MMAP, HAK_CAUSE_ARENA_RESERVE).count, 1);
+}
+
+static void test_once(void **state) {
+    harness_expect_well(start_again, NULL);
+}
+
+/* The second half of a scenario: in main, after which the process exits by itself. */
+static int run_second_half(const char *scenario) {
+    g_harness.is_child = true;
+    if (strcmp(scenario, "then-capacity") == 0)
+        print_capacity();
+    else if (strcmp(scenario, "then-free-twice") == 0)
+        free_twice();
+    else if (strcmp(scenario, "then-free-foreign") == 0)
+        free_foreign_first();
+    else if (strcmp(scenario, "then-malloc") == 0)
+        CHECK(hakmem_malloc(100000) != NULL);
+    else
+        use(hakmem_malloc(100));
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_first_call), cmocka_unit_test(test_first_call_is_misuse),
+        cmocka_unit_test(test_ace),        cmocka_unit_test(test_checks),
+        cmocka_unit_test(test_warnings),   cmocka_unit_test(test_report),
+        cmocka_unit_test(test_log),        cmocka_unit_test(test_once),
+    };
+    const char *scenario = getenv("HAK_TEST_SCENARIO");
+    if (scenario)
+        return run_second_half(scenario);
+    g_program = argc > 0 ? argv[0] : NULL;
+    harness_start();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,140 @@
+/* test/unit/prim/test_process.c — limits, environment, messages, abort. SPDX-License-Identifier: MIT */
+
+/*
+ * Goal: what the process primitives tell is what the system says by other means.
+ * Method: compare with libc; change limit and environment in children; read what arrives at the
+ * other end of stderr, also when it arrives in pieces or there is nobody.
+ */
+
+#include <fcntl.h>
+#include <sys/resource.h>
+
+#include "prim/prim.h"
+#include "unit/harness.h"
+
+static void test_page_size(void **state) {
+    CHECK_EQUAL(hak_prim_page_size(), sysconf(_SC_PAGESIZE));
+}
+
+static void set_limit(rlim_t soft) {
+    struct rlimit limit;
+    CHECK(getrlimit(RLIMIT_AS, &limit) == 0);
+    limit.rlim_cur = soft;
+    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+}
+
+static void limit_in_child(void *argument) {
+    size_t found = 0;
+    set_limit((rlim_t)123 << 30);
+    CHECK_EQUAL(hak_prim_address_space_limit(&found), 0);
+    CHECK_EQUAL(found, (size_t)123 << 30);
+    set_limit(RLIM_INFINITY);
+    CHECK_EQUAL(hak_prim_address_space_limit(&found), 0);
+    CHECK_EQUAL(found, SIZE_MAX);
+}
+
+static void test_address_space_limit(void **state) {
+    struct rlimit limit;
+    CHECK(getrlimit(RLIMIT_AS, &limit) == 0);
+    if (limit.rlim_max != RLIM_INFINITY)
+        skip();
+    harness_expect_well(limit_in_child, NULL);
+}
+
+static void test_address_hint(void **state) {
+    uintptr_t hint = hak_prim_address_hint();
+    CHECK_EQUAL(hint, hak_prim_address_hint());
+    if (HARNESS_IS_TSAN) {
+        CHECK_EQUAL(hint, 0);
+        return;
+    }
+    CHECK_EQUAL(hint % ((uintptr_t)1 << 30), 0);
+    CHECK(hint >= (uintptr_t)2 << 40);
+    CHECK(hint < (uintptr_t)18 << 40);
+}
+
+static void environment_in_child(void *argument) {
+    CHECK(setenv("HAK_TEST_MARK", "here", 1) == 0);
+    char **entry = hak_prim_environment();
+    CHECK(entry != NULL);
+    while (*entry && strcmp(*entry, "HAK_TEST_MARK=here") != 0)
+        entry++;
+    CHECK(*entry != NULL);
+}
+
+static void test_environment(void **state) {
+    CHECK(!hak_prim_is_secure()); /* nobody makes a test set-uid */
+    harness_expect_well(environment_in_child, NULL);
+}
+
+static void id_in_child(void *argument) {
+    const uint32_t *parent = argument;
+    CHECK_EQUAL(hak_prim_process_id(), getpid());
+    CHECK(hak_prim_process_id() != *parent);
+}
+
+static void test_process_id(void **state) {
+    uint32_t id = hak_prim_process_id();
+    CHECK_EQUAL(id, getpid());
+    harness_expect_well(id_in_child, &id);
+}
+
+static void write_line(void *argument) {
+    errno = 12345;
+    hak_prim_write_error("one\ntwo", 7);
+    hak_prim_write_error("three", 0);
+    CHECK_EQUAL(errno, 12345);
+}
+
+/* More than a pipe holds, so that the kernel takes it in pieces. */
+static void write_much(void *argument) {
+    static char much[1 << 20];
+    memset(much, 'x', sizeof much);
+    hak_prim_write_error(much, sizeof much);
+}
+
+static void write_to_nobody(void *argument) {
+    close(STDERR_FILENO);
+    errno = 12345;
+    hak_prim_write_error("lost", 4);
+    CHECK_EQUAL(errno, 12345);
+}
+
+/* A full pipe that would block, non-blocking: the rest is dropped, but the call comes back. */
+static void write_to_full(void *argument) {
+    static char much[1 << 20];
+    int fds[2];
+    CHECK(pipe(fds) == 0);
+    CHECK(fcntl(fds[1], F_SETFL, O_NONBLOCK) == 0);
+    CHECK(dup2(fds[1], STDERR_FILENO) == STDERR_FILENO);
+    hak_prim_write_error(much, sizeof much);
+}
+
+static void test_write_error(void **state) {
+    harness_expect_text(write_line, NULL, "one\ntwo");
+    CHECK_EQUAL(harness_run(write_much, NULL).size, 1 << 20);
+    harness_expect_text(write_to_nobody, NULL, "");
+    harness_expect_text(write_to_full, NULL, "");
+}
+
+static void abort_in_child(void *argument) {
+    hak_prim_abort();
+}
+
+static void test_abort(void **state) {
+    harness_expect_abort(abort_in_child, NULL, "", false);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_page_size),
+        cmocka_unit_test(test_address_space_limit),
+        cmocka_unit_test(test_address_hint),
+        cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_process_id),
+        cmocka_unit_test(test_write_error),
+        cmocka_unit_test(test_abort),
+    };
+    harness_start();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,140 @@
+/* test/unit/stats/test_ledger.c — the ledger of system calls. SPDX-License-Identifier: MIT */
+
+/*
+ * Goal: each cell counts its own calls and bytes and nobody else's, from any number of threads;
+ * locks and messages, which lie below the ledger, appear in it.
+ * Method: a different count per cell; threads that add at once; a lock that is really waited for.
+ */
+
+#include <time.h>
+
+#include "base/lock.h"
+#include "base/text.h"
+#include "stats/ledger.h"
+#include "unit/harness.h"
+
+enum { THREADS = 4, TURNS = 50000 };
+
+static uint64_t expected_count(unsigned call, unsigned cause) {
+    return (uint64_t)call * HAK_CAUSE_COUNT + cause;
+}
+
+static void fill_cells(void *argument) {
+    for (unsigned call = 0; call < HAK_CALL_COUNT; call++) {
+        for (unsigned cause = 0; cause < HAK_CAUSE_COUNT; cause++) {
+            struct hak_ledger_cell cell =
+                hak_ledger_read((enum hak_call)call, (enum hak_cause)cause);
+            CHECK_EQUAL(cell.count, 0);
+            CHECK_EQUAL(cell.bytes, 0);
+            for (uint64_t i = 0; i < expected_count(call, cause); i++)
+                hak_ledger_add((enum hak_call)call, (enum hak_cause)cause, 1000 + i);
+        }
+    }
+    for (unsigned call = 0; call < HAK_CALL_COUNT; call++) {
+        for (unsigned cause = 0; cause < HAK_CAUSE_COUNT; cause++) {
+            uint64_t n = expected_count(call, cause);
+            struct hak_ledger_cell cell =
+                hak_ledger_read((enum hak_call)call, (enum hak_cause)cause);
+            CHECK_EQUAL(cell.count, n);
+            CHECK_EQUAL(cell.bytes, n == 0 ? 0 : n * 1000 + n * (n - 1) / 2);
+        }
+    }
+}
+
+static void test_cells(void **state) {
+    harness_expect_well(fill_cells, NULL);
+}
+
+static void add_huge(void *argument) {
+    hak_ledger_add(HAK_CALL_MMAP, HAK_CAUSE_BIG, (size_t)1 << 60);
+    hak_ledger_add(HAK_CALL_MMAP, HAK_CAUSE_BIG, (size_t)1 << 60);
+    CHECK_EQUAL(hak_ledger_read(HAK_CALL_MMAP, HAK_CAUSE_BIG).bytes, (uint64_t)1 << 61);
+}
+
+static void test_huge(void **state) {
+    harness_expect_well(add_huge, NULL);
+}
+
+static void check_words(const char *const *words, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        CHECK(words[i] != NULL);
+        CHECK(strlen(words[i]) > 0);
+        CHECK(strspn(words[i], "abcdefghijklmnopqrstuvwxyz0123456789-") == strlen(words[i]));
+        for (size_t k = 0; k < i; k++)
+            CHECK(strcmp(words[i], words[k]) != 0);
+    }
+}
+
+/* Words appear in reports that scripts read: one word per column, and no two alike. */
+static void test_words(void **state) {
+    check_words(hak_ledger_call_words, HAK_CALL_COUNT);
+    check_words(hak_ledger_cause_words, HAK_CAUSE_COUNT);
+    assert_string_equal(hak_ledger_call_words[HAK_CALL_MMAP], "mmap");
+    assert_string_equal(hak_ledger_cause_words[HAK_CAUSE_ARENA_RESERVE], "arena-reserve");
+}
+
+static void *add_many(void *argument) {
+    for (int i = 0; i < TURNS; i++)
+        hak_ledger_add(HAK_CALL_MADVISE, HAK_CAUSE_TRIM, 3);
+    return NULL;
+}
+
+static void test_threads(void **state) {
+    pthread_t threads[THREADS];
+    struct hak_ledger_cell before = hak_ledger_read(HAK_CALL_MADVISE, HAK_CAUSE_TRIM);
+    for (int i = 0; i < THREADS; i++)
+        threads[i] = harness_thread(add_many, NULL);
+    for (int i = 0; i < THREADS; i++)
+        harness_join(threads[i]);
+    struct hak_ledger_cell after = hak_ledger_read(HAK_CALL_MADVISE, HAK_CAUSE_TRIM);
+    CHECK_EQUAL(after.count - before.count, THREADS * TURNS);
+    CHECK_EQUAL(after.bytes - before.bytes, 3 * THREADS * TURNS);
+}
+
+static struct hak_lock g_lock = HAK_LOCK_INIT(HAK_RANK_VM);
+
+static void *wait_for_lock(void *argument) HAK_NO_LOCK_ANALYSIS {
+    hak_lock_acquire(&g_lock);
+    hak_lock_release(&g_lock);
+    return NULL;
+}
+
+static void test_locks_are_in_it(void **state) HAK_NO_LOCK_ANALYSIS {
+    struct hak_ledger_cell before = hak_ledger_read(HAK_CALL_FUTEX, HAK_CAUSE_LOCK);
+    hak_lock_acquire(&g_lock);
+    pthread_t thread = harness_thread(wait_for_lock, NULL);
+    while (hak_ledger_read(HAK_CALL_FUTEX, HAK_CAUSE_LOCK).count == before.count) {
+        struct timespec moment = {0, 100000};
+        nanosleep(&moment, NULL);
+    }
+    hak_lock_release(&g_lock);
+    harness_join(thread);
+    /* one wait at least, and the wakes of the holder and of the sleeper */
+    CHECK(hak_ledger_read(HAK_CALL_FUTEX, HAK_CAUSE_LOCK).count >= before.count + 2);
+    CHECK_EQUAL(hak_ledger_read(HAK_CALL_FUTEX, HAK_CAUSE_LOCK).count,
+                hak_lock_wait_count() + hak_lock_wake_count());
+}
+
+static void write_messages(void *argument) {
+    char buffer[8];
+    struct hak_text text = {.buffer = buffer, .capacity = sizeof buffer};
+    for (int i = 0; i < 5; i++) {
+        hak_text_string(&text, "x");
+        hak_text_flush(&text);
+    }
+    CHECK_EQUAL(hak_ledger_read(HAK_CALL_WRITE, HAK_CAUSE_MESSAGE).count, 5);
+}
+
+static void test_messages_are_in_it(void **state) {
+    harness_expect_text(write_messages, NULL, "xxxxx");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cells),           cmocka_unit_test(test_huge),
+        cmocka_unit_test(test_words),           cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_locks_are_in_it), cmocka_unit_test(test_messages_are_in_it),
+    };
+    harness_start();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
