@@ -179,9 +179,10 @@ static bool block_size_is_possible(const void *p, size_t size, bool is_aligned,
     if (size >= usable / 2)
         return true;
     size_t carried = hak_max(size + HAK_BLOCK_TAIL, 1);
-    if (place->tier == BLOCK_SMALL)
-        return is_aligned || hak_size_class_of(carried) == place->class_index;
-    return place->tier == BLOCK_LARGE && hak_align_up(carried, HAK_UNIT_SIZE) == hak_span_size(p);
+    if (place->tier == BLOCK_LARGE)
+        return hak_align_up(carried, HAK_UNIT_SIZE) == hak_span_size(p);
+    return is_aligned ||
+           (place->tier == BLOCK_SMALL && hak_size_class_of(carried) == place->class_index);
 }
 
 static void block_free_small(void *p, const char *function, const struct block_place *place) {

@@ -80,7 +80,9 @@ bool hak_span_resize(void *p, size_t size) {
         for (uint32_t i = old_count; i < new_count; i++)
             hak_pagemap_set(unit + i, HAK_KIND_NONE);
         hak_atomic_add_relaxed(&g_span.units, new_count - old_count);
-    } else if (new_count < old_count) {
+    } else if (new_count >= old_count / 2) {
+        return true; /* what is left over may be realloc's spare, kept for the next growth */
+    } else {
         hak_pool_put(unit + new_count, old_count - new_count);
         hak_atomic_sub_relaxed(&g_span.units, old_count - new_count);
     }

@@ -32,7 +32,7 @@ HAK_NODISCARD enum hak_misuse hak_span_free(void *p);
 size_t hak_span_size(const void *p);
 /*
  * Tries to make the block at `p` hold `size` bytes (1 … HAK_LARGE_MAX) where it is: grows into free
- * neighbours, gives whole units at its end back. False: it is as it was.
+ * neighbours; gives its end back when less than half would be used. False: it is as it was.
  */
 bool hak_span_resize(void *p, size_t size);
 struct hak_span_stats {

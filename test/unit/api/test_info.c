@@ -86,7 +86,7 @@ static void check_xml(void *argument) {
     CHECK(strstr(text, line) != NULL);
     snprintf(line, sizeof line, "\n<system type=\"current\" size=\"%zu\"/>\n", totals.committed);
     CHECK(strstr(text, line) != NULL);
-    CHECK(strstr(text, "\n<call name=\"mmap\" cause=\"arena-reserve\" count=\"1\" ") != NULL);
+    CHECK(strstr(text, "\n<call name=\"mmap\" cause=\"arena-reserve\" count=\"") != NULL);
     int depth = 0; /* well-formed: each element is closed, on its own line */
     for (const char *at = text; *at; at = strchr(at, '\n') + 1) {
         CHECK_EQUAL(*at, '<');

@@ -72,14 +72,17 @@ static void test_first(void **state) {
 static void make_several(void *argument) {
     hak_vm_init();
     struct hak_arena *made[10];
+    uint64_t calls = 0;
     for (uint32_t i = 0; i < 10; i++) {
         made[i] = hak_arena_create(1);
+        if (i == 0) /* the first has looked for the window's place */
+            calls = hak_ledger_read(HAK_CALL_MMAP, HAK_CAUSE_ARENA_RESERVE).count;
         CHECK(made[i] != NULL);
         check_bounds(made[i], i + 1, HAK_GIB << hak_min(i, 6)); /* each twice as large, to 64 GiB */
         for (uint32_t k = 0; k < i; k++)
             CHECK(made[k]->end <= made[i]->first_unit || made[i]->end <= made[k]->first_unit);
     }
-    CHECK_EQUAL(hak_ledger_read(HAK_CALL_MMAP, HAK_CAUSE_ARENA_RESERVE).count, 10);
+    CHECK_EQUAL(hak_ledger_read(HAK_CALL_MMAP, HAK_CAUSE_ARENA_RESERVE).count, calls + 9);
 }
 
 static void test_several(void **state) {
