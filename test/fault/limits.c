@@ -4,8 +4,8 @@
  * is freed can be had again.
  * Method: a fresh process for each limit and size of block allocates until NULL, frees all of it and
  * does so again: the counts must agree. Limits are pretended (told to the library and kept by the
- * fake kernel), real (RLIMIT_AS set before start-up), or late (RLIMIT_AS set once main() runs, which
- * start-up could not know).
+ * fake kernel), real (RLIMIT_AS set before start-up), late (RLIMIT_AS set once main() runs, which
+ * start-up could not know), or of data (RLIMIT_DATA: reserving is free, making usable is not).
  */
 
 #include <stdint.h>
@@ -27,12 +27,12 @@ struct fill {
 /* ---- in the started process ---- */
 
 /* Room for every block that could fit, got before a late limit is set: it leaves us what
- * start-up has reserved already. */
+ * start-up has reserved already. Shared memory is not data in the sense of RLIMIT_DATA. */
 static struct fill fill_make(size_t limit, size_t size) {
     size_t addresses = limit + fake_prim_mapped();
     struct fill fill = {.capacity = addresses / (size == LIMITS_MIXED ? 512 : size) + 16};
     fill.blocks = mmap(NULL, fill.capacity * sizeof *fill.blocks, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     FAULT_REQUIRE(fill.blocks != MAP_FAILED, "no room for the list of blocks");
     return fill;
 }
@@ -128,11 +128,12 @@ static _Noreturn void started(const char *what) {
     size_t size;
     FAULT_REQUIRE(sscanf(what, "%15s %zu %zu", kind, &limit, &size) == 3, "no part %s", what);
     struct fill fill = fill_make(limit, size == 0 ? 512 : size);
+    const struct rlimit value = {limit, limit};
     bool is_late = strcmp(kind, "late") == 0;
-    if (is_late) {
-        const struct rlimit value = {limit, limit};
-        FAULT_REQUIRE(setrlimit(RLIMIT_AS, &value) == 0, "setrlimit");
-    }
+    if (is_late)
+        FAULT_REQUIRE(setrlimit(RLIMIT_AS, &value) == 0, "setrlimit(RLIMIT_AS)");
+    if (strcmp(kind, "data") == 0)
+        FAULT_REQUIRE(setrlimit(RLIMIT_DATA, &value) == 0, "setrlimit(RLIMIT_DATA)");
     if (size == 0)
         fill_other_tier(&fill, limit);
     else
@@ -157,7 +158,7 @@ static void limit_and_size(const char *kind, size_t limit, size_t size) {
 }
 
 int main(int argc, char **argv) {
-    static const char *const kinds[] = {"pretended", "real", "late"};
+    static const char *const kinds[] = {"pretended", "real", "late", "data"};
     static const size_t limits[] = {64 * WORK_MIB, 256 * WORK_MIB, 1024 * WORK_MIB};
     static const size_t sizes[] = {300,          1000, 20 * WORK_KIB, WORK_MIB, 70 * WORK_MIB,
                                    LIMITS_MIXED, 0};

@@ -83,12 +83,11 @@ __attribute__((noinline, cold)) static void harness_fail(const char *file, int l
     _fail(file, line);
 }
 
-__attribute__((noinline, cold)) static void harness_fail_equal(const char *file, int line,
-                                                               const char *text, uint64_t a,
-                                                               uint64_t b) {
+__attribute__((noinline, cold)) static void
+harness_fail_equal(const char *file, int line, const char *text, uint64_t a, uint64_t b) {
     char message[512];
-    snprintf(message, sizeof message, "%s: %#" PRIx64 " (%" PRIu64 ") != %#" PRIx64 " (%" PRIu64 ")",
-             text, a, a, b, b);
+    snprintf(message, sizeof message,
+             "%s: %#" PRIx64 " (%" PRIu64 ") != %#" PRIx64 " (%" PRIu64 ")", text, a, a, b, b);
     harness_fail(file, line, message);
 }
 
@@ -209,8 +208,8 @@ __attribute__((format(printf, 1, 2))) static inline void harness_foretell(const 
 
 /* The child aborts, having written exactly what it foretold. */
 static inline void harness_expect_foretold_abort(void (*body)(void *), void *argument) {
-    g_harness.foretold = mmap(NULL, HARNESS_TEXT_MAX, PROT_READ | PROT_WRITE,
-                              MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    g_harness.foretold =
+        mmap(NULL, HARNESS_TEXT_MAX, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(g_harness.foretold != MAP_FAILED);
     strcpy(g_harness.foretold, "nothing was foretold");
     harness_expect_abort(body, argument, g_harness.foretold, false);

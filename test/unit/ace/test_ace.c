@@ -13,11 +13,11 @@
 #include "vm/vm.h"
 
 enum {
-    START = 7,                     /* slots: with the sentinel, one cache line */
-    LEAST = 3,                     /* slots of the largest blocks' magazines */
-    SMALL = 64,                    /* bytes: up to here the number of blocks is the bound */
-    BYTES_MAX = 128 * 1024,        /* no magazine of larger blocks holds more */
-    SMALL_BATCH = 1000             /* blocks: a batch that a magazine of small ones holds */
+    START = 7,              /* slots: with the sentinel, one cache line */
+    LEAST = 3,              /* slots of the largest blocks' magazines */
+    SMALL = 64,             /* bytes: up to here the number of blocks is the bound */
+    BYTES_MAX = 128 * 1024, /* no magazine of larger blocks holds more */
+    SMALL_BATCH = 1000      /* blocks: a batch that a magazine of small ones holds */
 };
 
 static void check_capacity(unsigned capacity) {
@@ -114,8 +114,8 @@ static void test_heaps_follow(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_modes),       cmocka_unit_test(test_bounds),
-        cmocka_unit_test(test_modes_agree), cmocka_unit_test(test_checks),
+        cmocka_unit_test(test_modes),        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_modes_agree),  cmocka_unit_test(test_checks),
         cmocka_unit_test(test_heaps_follow),
     };
     harness_start();

@@ -11,9 +11,9 @@
 #include "base/bits.h"
 #include "unit/harness.h"
 
-static const size_t g_sizes[] = {0,     1,     16,     17,     24,      100,      1000,    1024,
-                                 1025,  4000,  4096,   20000,  65535,   65536,    65537,   100000,
-                                 HAK_MIB, 67108864, 67108865};
+static const size_t g_sizes[] = {0,     1,      16,      17,       24,      100,   1000,
+                                 1024,  1025,   4000,    4096,     20000,   65535, 65536,
+                                 65537, 100000, HAK_MIB, 67108864, 67108865};
 enum { SIZE_COUNT = sizeof g_sizes / sizeof g_sizes[0] };
 
 static void check_and_free(char *p, size_t align, size_t size, unsigned log2) {

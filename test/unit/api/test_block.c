@@ -327,11 +327,11 @@ static void check_wrong_size(void *argument) {
 
 static void test_wrong_size(void **state) {
     static const struct sized_case cases[] = {
-        {40, 400, NULL, "heap 1"},       {40, 65, NULL, "heap 1"},
-        {40, 0, NULL, "heap 1"},         {40, 16, NULL, "heap 1"},
-        {1000, 400, NULL, "heap 1"},     {1000, SIZE_MAX - 1, NULL, "heap 1"},
-        {30000, 60000, NULL, "heap 1"},  {200000, 1000000, "large", "none"},
-        {200000, 100, "large", "none"},  {70 * HAK_MIB, 80 * HAK_MIB, "big", "none"},
+        {40, 400, NULL, "heap 1"},         {40, 65, NULL, "heap 1"},
+        {40, 0, NULL, "heap 1"},           {40, 16, NULL, "heap 1"},
+        {1000, 400, NULL, "heap 1"},       {1000, SIZE_MAX - 1, NULL, "heap 1"},
+        {30000, 60000, NULL, "heap 1"},    {200000, 1000000, "large", "none"},
+        {200000, 100, "large", "none"},    {70 * HAK_MIB, 80 * HAK_MIB, "big", "none"},
         {70 * HAK_MIB, 100, "big", "none"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct sized_case c = cases[i];

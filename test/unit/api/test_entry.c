@@ -15,10 +15,9 @@
 
 /* Sizes around every change of tier, and some between. */
 static const size_t g_sizes[] = {
-    0,         1,         15,        16,        17,         100,        255,
-    256,       257,       1023,      1024,      1025,       4096,       32767,
-    65535,     65536,     65537,     65544,     100000,     1048576,    5000000,
-    67108863,  67108864,  67108865,  67108872,  100000000,  3000000000};
+    0,      1,       15,      16,       17,       100,      255,      256,       257,
+    1023,   1024,    1025,    4096,     32767,    65535,    65536,    65537,     65544,
+    100000, 1048576, 5000000, 67108863, 67108864, 67108865, 67108872, 100000000, 3000000000};
 enum { SIZE_COUNT = sizeof g_sizes / sizeof g_sizes[0] };
 
 static void check_block(const char *p, size_t size) {
@@ -82,10 +81,17 @@ static void expect_no_memory(const void *p) {
 }
 
 static void test_too_large(void **state) {
-    static const size_t sizes[] = {PTRDIFF_MAX,     (size_t)PTRDIFF_MAX + 1, (size_t)PTRDIFF_MAX - 7,
-                                   SIZE_MAX,        SIZE_MAX - 1,            SIZE_MAX - 7,
-                                   SIZE_MAX - 8,    SIZE_MAX - 15,           SIZE_MAX - 65535,
-                                   (size_t)1 << 62, (size_t)1 << 47};
+    static const size_t sizes[] = {PTRDIFF_MAX,
+                                   (size_t)PTRDIFF_MAX + 1,
+                                   (size_t)PTRDIFF_MAX - 7,
+                                   SIZE_MAX,
+                                   SIZE_MAX - 1,
+                                   SIZE_MAX - 7,
+                                   SIZE_MAX - 8,
+                                   SIZE_MAX - 15,
+                                   SIZE_MAX - 65535,
+                                   (size_t)1 << 62,
+                                   (size_t)1 << 47};
     char *p = hakmem_malloc(100);
     memset(p, 7, 100);
     errno = 0;
@@ -248,7 +254,7 @@ static void test_realloc_large(void **state) {
     harness_expect_well(resize_large, NULL);
 }
 
-/* A block that grows by little steps while its neighbourhood is taken moves a few times, not always. */
+/* A block that grows by little steps, its neighbourhood taken, moves a few times, not always. */
 static void test_realloc_moves_seldom(void **state) {
     enum { OTHERS = 1000, MOVES_MAX = 40 };
     static char *others[OTHERS];
@@ -342,7 +348,8 @@ static void note_check(const struct note *note) {
 }
 
 static size_t random_size(uint64_t *random) {
-    unsigned log2 = 5 + (unsigned)(harness_random_of(random) % (harness_random_of(random) % 64 ? 7 : 15));
+    bool is_small = harness_random_of(random) % 64 != 0;
+    unsigned log2 = 5 + (unsigned)(harness_random_of(random) % (is_small ? 7 : 15));
     return sizeof(struct note) + harness_random_of(random) % ((size_t)1 << log2);
 }
 

@@ -128,10 +128,11 @@ __attribute__((constructor(101))) static void call_before_main(void) {
 }
 
 static void test_first_call(void **state) {
-    static const char *const names[] = {
-        "first-malloc",   "first-calloc",      "first-realloc",    "first-aligned", "first-large",
-        "first-big",      "first-big-aligned", "first-impossible", "first-free",    "first-trim",
-        "first-mallinfo", "first-info",        "first-usable",     "first-nallocx", "first-threads"};
+    static const char *const names[] = {"first-malloc",      "first-calloc",     "first-realloc",
+                                        "first-aligned",     "first-large",      "first-big",
+                                        "first-big-aligned", "first-impossible", "first-free",
+                                        "first-trim",        "first-mallinfo",   "first-info",
+                                        "first-usable",      "first-nallocx",    "first-threads"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         struct harness_end end = run((struct scenario){names[i], {NULL}});
         CHECK_EQUAL(end.status, 0);
@@ -214,8 +215,7 @@ static void test_warnings(void **state) {
         run((struct scenario){"then-nothing", {"HAKMEM_FOO=1", "HAKMEM_ACE=purple"}});
     CHECK_EQUAL(end.status, 0);
     static const char unknown[] = "hakmem: warning: unknown option HAKMEM_FOO\n";
-    static const char bad[] =
-        "hakmem: warning: HAKMEM_ACE=purple: expected off, on or frozen\n";
+    static const char bad[] = "hakmem: warning: HAKMEM_ACE=purple: expected off, on or frozen\n";
     CHECK_EQUAL(end.size, sizeof unknown + sizeof bad - 2); /* each once */
     CHECK(strstr(end.text, unknown) != NULL);
     CHECK(strstr(end.text, bad) != NULL);

@@ -1,9 +1,9 @@
 /* test/unit/arena/test_arena.c — reserved ranges and the descriptors of their units. SPDX-License-Identifier: MIT */
 
 /*
- * Goal: an arena's bounds are in order, its metadata lies in front of its units and overlaps nothing,
- * units are usable up to `committed` and not above, and sizes follow the rules for their number and
- * the address limit.
+ * Goal: an arena's bounds are in order, its metadata lies in front of its units and overlaps
+ * nothing, units are usable up to `committed` and not above, and sizes follow the rules for their
+ * number and the address limit.
  * Method: arenas made directly (nobody else runs, so the pool's lock is not needed), a child each;
  * the kernel is asked what is accessible.
  */
@@ -213,9 +213,9 @@ static void test_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_first),   cmocka_unit_test(test_several),
-        cmocka_unit_test(test_counts),  cmocka_unit_test(test_commit),
-        cmocka_unit_test(test_limit),   cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_first),  cmocka_unit_test(test_several),
+        cmocka_unit_test(test_counts), cmocka_unit_test(test_commit),
+        cmocka_unit_test(test_limit),  cmocka_unit_test(test_refused),
     };
     harness_start();
     return cmocka_run_group_tests(tests, NULL, NULL);

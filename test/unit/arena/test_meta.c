@@ -175,8 +175,8 @@ static void test_fork(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes),   cmocka_unit_test(test_too_large),
-        cmocka_unit_test(test_packing), cmocka_unit_test(test_random),  cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_packing), cmocka_unit_test(test_random),
+        cmocka_unit_test(test_threads), cmocka_unit_test(test_fork),
     };
     harness_start();
     hak_vm_init();

@@ -1,8 +1,8 @@
 /* test/unit/arena/test_pagemap.c — address -> owner and class. SPDX-License-Identifier: MIT */
 
 /*
- * Goal: a pointer is found if and only if it lies in the window; tags read 0 until set and then what
- * was set; covering makes exactly what is asked for writable, once.
+ * Goal: a pointer is found if and only if it lies in the window; tags read 0 until set and then
+ * what was set; covering makes exactly what is asked for writable, once.
  * Method: pointers at every edge; random covers and tags against a shadow; the ledger counts the
  * system calls that covering makes. Each test in a child, because the table is made once.
  */
@@ -17,7 +17,8 @@ enum { STEP_TAGS = 4096 / sizeof(uint32_t) };
 static void start(void) {
     void *reserved;
     hak_vm_init();
-    CHECK_EQUAL(hak_vm_reserve(HAK_UNIT_SIZE, HAK_UNIT_SIZE, HAK_CAUSE_ARENA_RESERVE, &reserved), 0);
+    CHECK_EQUAL(hak_vm_reserve(HAK_UNIT_SIZE, HAK_UNIT_SIZE, HAK_CAUSE_ARENA_RESERVE, &reserved),
+                0);
     CHECK_EQUAL(hak_pagemap_init(), 0);
 }
 
@@ -181,8 +182,8 @@ static void test_tag_layout(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_find),   cmocka_unit_test(test_units),
-        cmocka_unit_test(test_cover),  cmocka_unit_test(test_random),
+        cmocka_unit_test(test_find),       cmocka_unit_test(test_units),
+        cmocka_unit_test(test_cover),      cmocka_unit_test(test_random),
         cmocka_unit_test(test_tag_layout),
     };
     harness_start();

@@ -94,8 +94,8 @@ static void test_overlong(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fatal), cmocka_unit_test(test_fatal_check),
-        cmocka_unit_test(test_check), cmocka_unit_test(test_tiers),
+        cmocka_unit_test(test_fatal),    cmocka_unit_test(test_fatal_check),
+        cmocka_unit_test(test_check),    cmocka_unit_test(test_tiers),
         cmocka_unit_test(test_overlong),
     };
     harness_start();

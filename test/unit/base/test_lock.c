@@ -165,8 +165,8 @@ static void test_ranks(void **state) {
         for (unsigned second = 0; second < RANKS; second++) {
             struct pair pair = {first, second};
             if (HAK_DEBUG >= 1 && second <= first)
-                harness_expect_abort(take_pair, &pair, "hakmem: fatal: internal check failed: ",
-                                     true);
+                harness_expect_abort(take_pair, &pair,
+                                     "hakmem: fatal: internal check failed: ", true);
             else
                 harness_expect_text(take_pair, &pair, "");
             harness_expect_text(try_pair, &pair, ""); /* trying cannot deadlock */
@@ -245,10 +245,14 @@ static void test_reset_in_child(void **state) HAK_NO_LOCK_ANALYSIS {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mutual_exclusion), cmocka_unit_test(test_sleepers),
-        cmocka_unit_test(test_try),              cmocka_unit_test(test_uncontended_is_free),
-        cmocka_unit_test(test_ranks),            cmocka_unit_test(test_unheld),
-        cmocka_unit_test(test_fork_window),      cmocka_unit_test(test_reset_in_child),
+        cmocka_unit_test(test_mutual_exclusion),
+        cmocka_unit_test(test_sleepers),
+        cmocka_unit_test(test_try),
+        cmocka_unit_test(test_uncontended_is_free),
+        cmocka_unit_test(test_ranks),
+        cmocka_unit_test(test_unheld),
+        cmocka_unit_test(test_fork_window),
+        cmocka_unit_test(test_reset_in_child),
     };
     harness_start();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -36,8 +36,9 @@ static void check(const struct misuse *m, const char *words, const char *class_w
     char expected[256];
     if (m->owner)
         snprintf(owner, sizeof owner, "heap %" PRIu32, m->owner);
-    snprintf(expected, sizeof expected, "hakmem: fatal: %s(0x%" PRIxPTR "): %s; class %s, owner %s\n",
-             m->function, (uintptr_t)m->pointer, words, class_word, owner);
+    snprintf(expected, sizeof expected,
+             "hakmem: fatal: %s(0x%" PRIxPTR "): %s; class %s, owner %s\n", m->function,
+             (uintptr_t)m->pointer, words, class_word, owner);
     CHECK(regcomp(&pattern, g_pattern, REG_EXTENDED | REG_NOSUB) == 0);
     CHECK(regexec(&pattern, expected, 0, NULL, 0) == 0);
     regfree(&pattern);
@@ -59,8 +60,8 @@ static void test_words(void **state) {
 
 static void test_functions(void **state) {
     static const char *const functions[] = {
-        "free", "realloc", "malloc_usable_size", "free_sized", "free_aligned_sized", "sdallocx",
-        "delete"};
+        "free",     "realloc", "malloc_usable_size", "free_sized", "free_aligned_sized",
+        "sdallocx", "delete"};
     for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++)
         check(&(struct misuse){functions[i], (void *)0xdeadbeef, HAK_MISUSE_DOUBLE_FREE, 16, 1},
               "double free", "16");

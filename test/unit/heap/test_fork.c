@@ -34,7 +34,7 @@ static void *churn_until_over(void *argument) {
     return NULL;
 }
 
-/* What the dead threads left: each block in a magazine is out of its slab, and in one place only. */
+/* What dead threads left: each block in a magazine is out of its slab, and in one place only. */
 static void check_orphan(struct hak_heap *heap) {
     for (unsigned class_index = 1; class_index < HAK_CLASS_COUNT; class_index++) {
         const struct hak_magazine *magazine = &heap->magazines.of_class[class_index];
@@ -244,8 +244,10 @@ static void test_from_new_thread(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_under_load),      cmocka_unit_test(test_alone),
-        cmocka_unit_test(test_other_handlers),  cmocka_unit_test(test_from_new_thread),
+        cmocka_unit_test(test_under_load),
+        cmocka_unit_test(test_alone),
+        cmocka_unit_test(test_other_handlers),
+        cmocka_unit_test(test_from_new_thread),
     };
     harness_start();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,8 @@
 /* test/unit/heap/test_lifecycle.c — a thread's heap from its first call to its last. SPDX-License-Identifier: MIT */
 
 /*
- * Goal: a thread gets a heap with its first allocation and no sooner; when it exits, the next thread
- * gets the same heap as it was left; allocation works in other libraries' thread destructors, in
+ * Goal: a thread gets a heap with its first allocation and no sooner; when it exits, the next
+ * thread gets the same heap as it was left; allocation works in other libraries' thread destructors, in
  * every round, before ours and after; trimming gives back what nobody uses.
  * Method: real threads and pthread keys made before and after ours; a child per test.
  */
@@ -104,8 +104,28 @@ static void start_warm(void *argument) {
     CHECK_EQUAL(hak_heap_stats().refills, refills);
 }
 
+/* Of large blocks nothing stays with an orphan: their slabs are in the pool. */
+static void *use_large(void *argument) {
+    void *small = heap_use_alloc(1);
+    void *large = heap_use_alloc(HAK_CLASS_COUNT - 1);
+    heap_use_free(small);
+    heap_use_free(large);
+    return NULL;
+}
+
+static void keep_only_small(void *argument) {
+    heap_use_start(7, 63);
+    harness_join(harness_thread(use_large, NULL));
+    const struct hak_heap *heap = hak_registry_heap(1);
+    CHECK(heap_use_held(heap, 1) > 0);
+    CHECK_EQUAL(heap_use_held(heap, HAK_CLASS_COUNT - 1), 0);
+    CHECK(harness_is_zero(&heap->slabs[HAK_CLASS_COUNT - 1], sizeof heap->slabs[0]));
+    CHECK_EQUAL(heap->bytes_out, heap_use_held(heap, 1) * hak_size_classes[1].size);
+}
+
 static void test_warm_start(void **state) {
     harness_expect_well(start_warm, NULL);
+    harness_expect_well(keep_only_small, NULL);
 }
 
 static void *free_without_heap(void *argument) {
@@ -306,9 +326,12 @@ static void test_stats(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_adoption),              cmocka_unit_test(test_warm_start),
-        cmocka_unit_test(test_freeing_needs_no_heap), cmocka_unit_test(test_thread_end),
-        cmocka_unit_test(test_late_first_call),       cmocka_unit_test(test_trim),
+        cmocka_unit_test(test_adoption),
+        cmocka_unit_test(test_warm_start),
+        cmocka_unit_test(test_freeing_needs_no_heap),
+        cmocka_unit_test(test_thread_end),
+        cmocka_unit_test(test_late_first_call),
+        cmocka_unit_test(test_trim),
         cmocka_unit_test(test_stats),
     };
     harness_start();

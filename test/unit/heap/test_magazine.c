@@ -1,10 +1,10 @@
 /* test/unit/heap/test_magazine.c — refill, flush and growth of magazines. SPDX-License-Identifier: MIT */
 
 /*
- * Goal: magazines grow 7, 15, 31, … up to the policy's limit, refill with half of what they hold and
- * send the oldest half home; every block is in one place at a time; misuse is found when a block
+ * Goal: magazines grow 7, 15, 31, … up to the policy's limit, refill with half of what they hold
+ * and send the oldest half home; every block is in one place at a time; misuse is found when a block
  * comes home, and at once where there are no magazines.
- * Method: one thread, a child per test; magazines are read directly, slabs are asked where a block is.
+ * Method: one thread, a child per test; magazines are read directly, slabs asked where a block is.
  */
 
 #include "unit/heap/heap_use.h"
@@ -82,8 +82,8 @@ static void grow_by_refill(void *argument) {
             size_t taken = (capacity + 1) / 2;
             size_t held = heap_use_held(heap, class_index);
             /* less only where the slabs had no more: none is made for the rest */
-            CHECK(held + 1 == taken || harness_is_zero(&heap->slabs[class_index],
-                                                       sizeof heap->slabs[class_index]));
+            CHECK(held + 1 == taken ||
+                  harness_is_zero(&heap->slabs[class_index], sizeof heap->slabs[class_index]));
             CHECK(held + 1 <= taken);
             check_magazine(heap, class_index);
             use_all(heap, class_index);

@@ -1,8 +1,8 @@
 /* test/unit/heap/test_registry.c — all heaps: by id, and the orphans. SPDX-License-Identifier: MIT */
 
 /*
- * Goal: heaps are numbered from 1 without gaps, found by number, and an orphan is taken before a new
- * heap is made, the newest first; after a fork every heap but the survivor's is an orphan.
+ * Goal: heaps are numbered from 1 without gaps, found by number, and an orphan is taken before a
+ * new heap is made, the newest first; after a fork every heap but the survivor's is an orphan.
  * Method: the registry alone, without threads; more heaps than one leaf of its table holds.
  */
 

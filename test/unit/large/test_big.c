@@ -1,8 +1,8 @@
 /* test/unit/large/test_big.c — Big blocks: each its own mapping. SPDX-License-Identifier: MIT */
 
 /*
- * Goal: any size and alignment that can exist does, reads as zero, and is gone after free; addresses
- * are used again; misuse is recognized; nothing is left mapped.
+ * Goal: any size and alignment that can exist does, reads as zero, and is gone after free;
+ * addresses are used again; misuse is recognized; nothing is left mapped.
  * Method: the kernel is asked what is mapped, the ledger what was called; each test in a child.
  */
 
@@ -45,8 +45,14 @@ static void expect_free(char *p, enum hak_misuse misuse) {
 }
 
 static void run_sizes(void *argument) {
-    static const size_t sizes[] = {0,           1,           4096,       4097,
-                                   64 * HAK_KIB, 65 * HAK_MIB, 65 * HAK_MIB + 1, 3 * HAK_GIB,
+    static const size_t sizes[] = {0,
+                                   1,
+                                   4096,
+                                   4097,
+                                   64 * HAK_KIB,
+                                   65 * HAK_MIB,
+                                   65 * HAK_MIB + 1,
+                                   3 * HAK_GIB,
                                    100 * HAK_GIB + 12345};
     start();
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {

@@ -42,8 +42,8 @@ static void expect_free(char *p, enum hak_misuse misuse) {
 /* ---- sizes and alignments ---- */
 
 static void run_sizes(void *argument) {
-    static const size_t sizes[] = {1,        UNIT - 1,     UNIT,          UNIT + 1,
-                                   HAK_MIB,  3 * UNIT + 7, 5 * HAK_MIB,   HAK_LARGE_MAX - 1,
+    static const size_t sizes[] = {1,        UNIT - 1,     UNIT,        UNIT + 1,
+                                   HAK_MIB,  3 * UNIT + 7, 5 * HAK_MIB, HAK_LARGE_MAX - 1,
                                    2 * UNIT, HAK_LARGE_MAX};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         for (size_t align = 16; align <= HAK_LARGE_ALIGN_MAX; align *= 8) {
@@ -295,9 +295,8 @@ static void test_race(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes),  cmocka_unit_test(test_reuse),
-        cmocka_unit_test(test_misuse), cmocka_unit_test(test_resize),
-        cmocka_unit_test(test_random), cmocka_unit_test(test_race),
+        cmocka_unit_test(test_sizes),  cmocka_unit_test(test_reuse),  cmocka_unit_test(test_misuse),
+        cmocka_unit_test(test_resize), cmocka_unit_test(test_random), cmocka_unit_test(test_race),
     };
     harness_start();
     hak_vm_init();

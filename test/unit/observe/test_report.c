@@ -112,7 +112,7 @@ static uint64_t value_of(const char *report, const char *name) {
     return strtoull(found + strlen(name), NULL, 10);
 }
 
-/* Each line has one of the forms; returns the sum of the ledger's counts, and the number of lines. */
+/* Each line has one of the forms; returns the sum of the ledger's counts. */
 static uint64_t check_lines(char *report, int *line_count) {
     uint64_t sum = 0;
     char *rest = NULL;
@@ -123,7 +123,8 @@ static uint64_t check_lines(char *report, int *line_count) {
         if (++*line_count == 1)
             CHECK(is_match(line, "^hakmem: a title, process [0-9]+$"));
         else if (strncmp(line, "hakmem: ledger total ", 21) == 0)
-            CHECK_EQUAL(strtoull(line + 21, NULL, 10), sum); /* the last line, all before it added */
+            CHECK_EQUAL(strtoull(line + 21, NULL, 10),
+                        sum); /* the last line, all before it added */
         else if (strncmp(line, "hakmem: ledger ", 15) == 0) {
             CHECK(is_match(line, "^hakmem: ledger [a-z0-9]+ [a-z-]+ [0-9]+ [0-9]+$"));
             CHECK(sscanf(line, "hakmem: ledger %*s %63s %" SCNu64, cause, &count) == 2);

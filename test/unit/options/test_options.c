@@ -75,7 +75,8 @@ static void test_case(void **state) {
     expect("", with_ace(HAK_ACE_FROZEN), ENVIRONMENT("HAKMEM_ACE=FROZEN"));
     expect("", with_ace(HAK_ACE_OFF), ENVIRONMENT("HAKMEM_ace=Off"));
     expect("", with_ace(HAK_ACE_OFF), ENVIRONMENT("HAKMEM_CONF=ACE:OFF"));
-    expect("", g_defaults, ENVIRONMENT("hakmem_ace=off")); /* the prefix is upper case, or not ours */
+    expect("", g_defaults,
+           ENVIRONMENT("hakmem_ace=off")); /* the prefix is upper case, or not ours */
 }
 
 static void test_bad_values(void **state) {
@@ -154,7 +155,14 @@ static void test_conf(void **state) {
 }
 
 static void test_log(void **state) {
-    enum { VM = 1 << 0, ARENA = 1 << 1, POOL = 1 << 2, SLAB = 1 << 3, LARGE = 1 << 4, HEAP = 1 << 5 };
+    enum {
+        VM = 1 << 0,
+        ARENA = 1 << 1,
+        POOL = 1 << 2,
+        SLAB = 1 << 3,
+        LARGE = 1 << 4,
+        HEAP = 1 << 5
+    };
     expect("", with_log(VM), ENVIRONMENT("HAKMEM_LOG=vm"));
     expect("", with_log(VM | ARENA | POOL | SLAB | LARGE | HEAP),
            ENVIRONMENT("HAKMEM_LOG=heap,large,slab,pool,arena,vm"));
@@ -246,16 +254,11 @@ static void test_noise(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_good_values),
-        cmocka_unit_test(test_case),
-        cmocka_unit_test(test_bad_values),
-        cmocka_unit_test(test_unknown_names),
-        cmocka_unit_test(test_the_rest_still_counts),
-        cmocka_unit_test(test_conf),
-        cmocka_unit_test(test_log),
-        cmocka_unit_test(test_very_long),
-        cmocka_unit_test(test_every_length),
+        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_good_values),
+        cmocka_unit_test(test_case),          cmocka_unit_test(test_bad_values),
+        cmocka_unit_test(test_unknown_names), cmocka_unit_test(test_the_rest_still_counts),
+        cmocka_unit_test(test_conf),          cmocka_unit_test(test_log),
+        cmocka_unit_test(test_very_long),     cmocka_unit_test(test_every_length),
         cmocka_unit_test(test_noise),
     };
     harness_start();

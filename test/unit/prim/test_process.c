@@ -127,12 +127,9 @@ static void test_abort(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_page_size),
-        cmocka_unit_test(test_address_space_limit),
-        cmocka_unit_test(test_address_hint),
-        cmocka_unit_test(test_environment),
-        cmocka_unit_test(test_process_id),
-        cmocka_unit_test(test_write_error),
+        cmocka_unit_test(test_page_size),    cmocka_unit_test(test_address_space_limit),
+        cmocka_unit_test(test_address_hint), cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_process_id),   cmocka_unit_test(test_write_error),
         cmocka_unit_test(test_abort),
     };
     harness_start();

@@ -187,8 +187,8 @@ static void test_fork(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_futex),       cmocka_unit_test(test_futex_sleeps),
-        cmocka_unit_test(test_identity),    cmocka_unit_test(test_thread_exit),
+        cmocka_unit_test(test_futex),    cmocka_unit_test(test_futex_sleeps),
+        cmocka_unit_test(test_identity), cmocka_unit_test(test_thread_exit),
         cmocka_unit_test(test_fork),
     };
     harness_start();

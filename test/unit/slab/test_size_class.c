@@ -66,9 +66,9 @@ static void test_slabs(void **state) {
         size_t bytes = c->units * HAK_UNIT_SIZE;
         size_t cut = (size_t)c->blocks * c->size;
         CHECK(cut <= bytes);
-        CHECK(bytes - cut < c->size);              /* no room for one block more */
-        CHECK((bytes - cut) * 100 <= bytes * 6);   /* 6 % */
-        if (c->blocks > BITMAP_LINE_BLOCKS)        /* its bitmap lies in the lines of one unit */
+        CHECK(bytes - cut < c->size);            /* no room for one block more */
+        CHECK((bytes - cut) * 100 <= bytes * 6); /* 6 % */
+        if (c->blocks > BITMAP_LINE_BLOCKS)      /* its bitmap lies in the lines of one unit */
             CHECK(c->blocks <= 4096);
     }
 }
@@ -92,8 +92,8 @@ static void test_reciprocals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_size), cmocka_unit_test(test_class_zero),
-        cmocka_unit_test(test_classes),    cmocka_unit_test(test_slabs),
+        cmocka_unit_test(test_every_size),  cmocka_unit_test(test_class_zero),
+        cmocka_unit_test(test_classes),     cmocka_unit_test(test_slabs),
         cmocka_unit_test(test_reciprocals),
     };
     harness_start();

@@ -2,8 +2,8 @@
 
 /*
  * Goal: no block is handed out twice; blocks come in the promised order from the promised slabs;
- * bins tell the truth; empty slabs leave but one; double, interior and premature puts are recognized
- * and change nothing.
+ * bins tell the truth; empty slabs leave but one; double, interior and premature puts are
+ * recognized and change nothing.
  * Method: random takes and puts of every kind of class beside a shadow that knows which blocks are
  * out, and from which every slab's descriptor and bin is foretold.
  */
@@ -78,7 +78,7 @@ static size_t shadow_slab(hak_unit head) {
     return i;
 }
 
-/* Blocks that were handed out before come first, ascending; then untouched ones, round from `first`. */
+/* Blocks that were out before come first, ascending; then untouched ones, round from `first`. */
 static void check_order(size_t slab, const size_t *last, size_t index, unsigned *taken_fresh) {
     unsigned blocks = g_shadow.size_class->blocks;
     unsigned fresh = g_shadow.slabs[slab].fresh;
@@ -204,8 +204,8 @@ static size_t take(size_t wanted) {
     if (available > 0)
         CHECK_EQUAL(taken, wanted < available ? wanted : available);
     else
-        CHECK_EQUAL(taken, wanted < g_shadow.size_class->blocks ? wanted
-                                                                : g_shadow.size_class->blocks);
+        CHECK_EQUAL(taken,
+                    wanted < g_shadow.size_class->blocks ? wanted : g_shadow.size_class->blocks);
     CHECK_EQUAL(alive_count(), slabs + (available == 0));
     return taken;
 }
@@ -461,9 +461,12 @@ static void test_first_block_varies(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random),     cmocka_unit_test(test_random_long),
-        cmocka_unit_test(test_every_byte), cmocka_unit_test(test_preference),
-        cmocka_unit_test(test_misuse),     cmocka_unit_test(test_second_empty_leaves),
+        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_random_long),
+        cmocka_unit_test(test_every_byte),
+        cmocka_unit_test(test_preference),
+        cmocka_unit_test(test_misuse),
+        cmocka_unit_test(test_second_empty_leaves),
         cmocka_unit_test(test_first_block_varies),
     };
     harness_start();

@@ -32,7 +32,7 @@ static void release(char *p, size_t size) {
     hak_vm_release(p, size, HAK_CAUSE_ARENA_RESERVE);
 }
 
-/* The window lies at the platform's quiet place, not where the kernel chose, among other mappings. */
+/* The window lies at the platform's quiet place, not where the kernel chose, among others. */
 static bool is_place_quiet(void) {
     uintptr_t hint = hak_prim_address_hint();
     return hint && hak_vm_window().base - hint < 16 * HAK_TIB;
@@ -273,7 +273,7 @@ static void reserve_at_random(void *argument) {
     }
     while (count-- > 0)
         release((char *)held[count].start, held[count].size);
-    /* nothing is left in the book: the whole window is one gap, but for a stranger here and there */
+    /* nothing is left in the book: the window is one gap, but for a stranger here and there */
     char *half = reserve(hak_vm_window().size / 2 - HAK_GIB, HAK_GIB);
     release(half, hak_vm_window().size / 2 - HAK_GIB);
 }
@@ -397,7 +397,7 @@ static void *reserve_and_sign(void *argument) {
     uint64_t random = (uint64_t)(uintptr_t)argument | 1;
     for (int i = 0; i < TURNS; i++) {
         size_t size = (1 + harness_random_of(&random) % 8) * GRANULE;
-        void **p = (void **)reserve(size, GRANULE << harness_random_of(&random) % 4);
+        void **p = (void *)reserve(size, GRANULE << harness_random_of(&random) % 4);
         CHECK_EQUAL(hak_vm_commit(p, GRANULE, HAK_CAUSE_ARENA_COMMIT), 0);
         CHECK(*p == NULL);
         *p = argument;
@@ -445,20 +445,13 @@ static void test_fork(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_window),
-        cmocka_unit_test(test_first_alignment),
-        cmocka_unit_test(test_first_release),
-        cmocka_unit_test(test_access),
-        cmocka_unit_test(test_table),
-        cmocka_unit_test(test_ledger),
-        cmocka_unit_test(test_gaps),
-        cmocka_unit_test(test_reuse),
-        cmocka_unit_test(test_random),
-        cmocka_unit_test(test_strangers),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_book_full),
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_window),        cmocka_unit_test(test_first_alignment),
+        cmocka_unit_test(test_first_release), cmocka_unit_test(test_access),
+        cmocka_unit_test(test_table),         cmocka_unit_test(test_ledger),
+        cmocka_unit_test(test_gaps),          cmocka_unit_test(test_reuse),
+        cmocka_unit_test(test_random),        cmocka_unit_test(test_strangers),
+        cmocka_unit_test(test_refusals),      cmocka_unit_test(test_book_full),
+        cmocka_unit_test(test_threads),       cmocka_unit_test(test_fork),
     };
     harness_start();
     return cmocka_run_group_tests(tests, NULL, NULL);

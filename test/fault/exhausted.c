@@ -1,0 +1,159 @@
+/* test/fault/exhausted.c — memory is refused for good, and the program goes on. SPDX-License-Identifier: MIT */
+/*
+ * Goal: a program that lives with NULL can do so for ever: refused allocations cost nothing, and
+ * before it sees NULL, everything that the library keeps for later has been used.
+ * Method: from some moment on the kernel refuses; what is counted then must not change any more.
+ */
+
+#include "fault/workload.h"
+
+enum { EXHAUSTED_PASSES = 40 };
+
+/* One block of each tier and of an alignment that takes an arena of its own; whatever comes is freed. */
+static void one_of_each(void) {
+    static const size_t sizes[] = {20,       700,           5000,         40 * WORK_KIB,
+                                   WORK_MIB, 30 * WORK_MIB, 70 * WORK_MIB};
+    struct work_block block;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        if (work_malloc(&block, sizes[i]))
+            work_free(&block);
+    }
+    if (work_align(&block, 512 * WORK_MIB, 1000))
+        work_free(&block);
+    if (work_align(&block, 4096 * WORK_MIB, 1000))
+        work_free(&block);
+}
+
+/* A refusal midway (reserved, not committed) must be undone; once more and once more would add up. */
+static void refused_again_and_again(const void *argument) {
+    const struct fake_script script = *(const struct fake_script *)argument;
+    struct work_block keeper;
+    fault_doing("warming up");
+    work_malloc(&keeper, 100);
+    fake_prim_play(script);
+    fault_doing("the first refusals");
+    one_of_each();
+    size_t mapped = fake_prim_mapped();
+    fault_doing("further refusals");
+    for (int i = 0; i < EXHAUSTED_PASSES; i++)
+        one_of_each();
+    g_fault->nulls = atomic_load(&g_work.nulls);
+    FAULT_REQUIRE(fake_prim_mapped() <= mapped, "%zu bytes of addresses lost in %d passes",
+                  fake_prim_mapped() - mapped, EXHAUSTED_PASSES);
+    work_free(&keeper);
+    fake_prim_play((struct fake_script){0});
+    hakmem_malloc_trim(0);
+    work_under((struct fake_script){0});
+    FAULT_REQUIRE(g_fault->nulls == 0, "%lu allocations fail after recovery", g_fault->nulls);
+    g_fault->nulls = 1;
+}
+
+/* Blocks of every class come and go: magazines and spare slabs are left behind. */
+static void fill_caches(void) {
+    for (size_t size = 16; size <= 64 * WORK_KIB; size += size < WORK_KIB ? 16 : size / 8) {
+        struct work_block block;
+        if (work_malloc(&block, size))
+            work_free(&block);
+    }
+}
+
+static size_t take_all(size_t size) {
+    size_t count = 0;
+    void *p;
+    while ((p = hakmem_malloc(size)) != NULL) {
+        work_slot()->p = p;
+        count++;
+    }
+    return count;
+}
+
+/* After a NULL the library has nothing left that malloc_trim() could still turn up. */
+static void nothing_kept_back(const void *argument) {
+    const size_t size = *(const size_t *)argument;
+    fill_caches();
+    fake_prim_play((struct fake_script){.series = FAKE_ANY_MEMORY, .first = 1, .count = ULONG_MAX});
+    fault_doing("taking all there is");
+    size_t count = take_all(size);
+    hakmem_malloc_trim(0);
+    fault_doing("after malloc_trim");
+    size_t more = take_all(size);
+    FAULT_REQUIRE(count > 0, "no block at all");
+    FAULT_REQUIRE(more == 0, "%zu blocks of %zu bytes, after malloc_trim %zu more", count, size,
+                  more);
+    for (size_t i = 0; i < g_work.count; i++)
+        hakmem_free(g_work.blocks[i].p);
+}
+
+enum { WANT_THREADS = 4, WANT_SLOTS = 96, WANT_OPERATIONS = FAULT_SANITIZED ? 1500 : 6000 };
+
+/* Takes and gives back at random, mostly in vain; some blocks are left for others to free. */
+static void *thread_in_want(void *argument) {
+    struct work_block *slots = argument;
+    uint64_t random = (uint64_t)(slots - g_work.blocks) + 5;
+    for (int i = 0; i < WANT_OPERATIONS; i++) {
+        struct work_block *slot = &slots[random_next(&random) % WANT_SLOTS];
+        if (slot->p && random_next(&random) % 4 == 0)
+            work_realloc(slot, 1 + random_size(&random, 19));
+        else if (slot->p)
+            work_free(slot);
+        else
+            work_malloc(slot, 1 + random_size(&random, 19));
+    }
+    return NULL;
+}
+
+/* Several threads at once find no memory, trim, and take what others have just freed. */
+static void threads_in_want(const void *argument) {
+    (void)argument;
+    struct work_block keeper;
+    work_malloc(&keeper, 100);
+    work_free(&keeper);
+    fake_prim_play((struct fake_script){.series = FAKE_ANY_MEMORY, .first = 1, .count = ULONG_MAX});
+    fault_doing("threads in want");
+    for (int round = 0; round < 3; round++) {
+        pthread_t threads[WANT_THREADS];
+        for (int i = 0; i < WANT_THREADS; i++) {
+            int error = pthread_create(&threads[i], NULL, thread_in_want,
+                                       &g_work.blocks[(i + round) % WANT_THREADS * WANT_SLOTS]);
+            FAULT_REQUIRE(error == 0, "pthread_create: %d", error);
+        }
+        for (int i = 0; i < WANT_THREADS; i++)
+            pthread_join(threads[i], NULL);
+    }
+    for (int i = 0; i < WANT_THREADS * WANT_SLOTS; i++)
+        work_free(&g_work.blocks[i]);
+    unsigned long nulls = atomic_load(&g_work.nulls);
+    FAULT_REQUIRE(nulls > WANT_THREADS, "only %lu allocations returned NULL", nulls);
+    fake_prim_play((struct fake_script){0});
+    hakmem_malloc_trim(0);
+    work_check_books(0);
+    work_under((struct fake_script){0});
+    FAULT_REQUIRE(g_fault->nulls == 0, "%lu allocations fail after recovery", g_fault->nulls);
+}
+
+int main(void) {
+    static const struct {
+        const char *name;
+        enum fake_call series;
+    } refused[] = {{"map", FAKE_MAP}, {"protect", FAKE_PROTECT}};
+    static const size_t sizes[] = {16 * WORK_KIB, 60 * WORK_KIB, 200 * WORK_KIB, WORK_MIB};
+    fault_open();
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        for (unsigned long first = 1; first <= 4; first++) {
+            const struct fake_script script = {
+                .series = refused[i].series, .first = first, .count = ULONG_MAX, .error = ENOMEM};
+            bool is_good = fault_run(refused_again_and_again, &script);
+            CHECK(is_good, "every %s from the %lu. on is refused: nothing adds up%s%s",
+                  refused[i].name, first, is_good ? "" : ": ", g_fault->text);
+        }
+    }
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        bool is_good = fault_run(nothing_kept_back, &sizes[i]);
+        CHECK(is_good, "NULL for %zu bytes comes when nothing is kept back%s%s", sizes[i],
+              is_good ? "" : ": ", g_fault->text);
+    }
+    bool is_good = fault_run(threads_in_want, NULL);
+    CHECK(is_good, "threads in want of memory leave every block and the books whole%s%s",
+          is_good ? "" : ": ", g_fault->text);
+    return tap_end();
+}
