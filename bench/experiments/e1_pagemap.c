@@ -33,8 +33,8 @@ static void *storage[CAPACITY + 1];
 static struct heap one_heap = {.tag = 1 << 11};
 _Thread_local struct heap *heap = &one_heap; /* not static: it must be loaded each time */
 
-static uint32_t *flat;                                   /* 8 GiB of addresses */
-static uintptr_t window_base;                            /* the window: base, size, table */
+static uint32_t *flat;        /* 8 GiB of addresses */
+static uintptr_t window_base; /* the window: base, size, table */
 static size_t window_units;
 static uint32_t *window;
 static uint32_t *roots[(size_t)1 << (USER_BITS - LEAF_SHIFT)]; /* two levels: 1 MiB of roots */
@@ -45,7 +45,7 @@ static inline __attribute__((always_inline)) bool push(uint32_t tag, void *p) {
     uint32_t offset = tag ^ h->tag;
     if (offset >= CLASS_LIMIT)
         return false;
-    struct magazine *magazine = (struct magazine *)((char *)h + offset);
+    struct magazine *magazine = (void *)((char *)h + offset);
     void **top = magazine->top;
     if (top == magazine->limit)
         return false;

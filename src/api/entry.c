@@ -39,7 +39,7 @@ HAK_INLINE void entry_clear(void *p, size_t size) {
         return;
     }
     pair *word = p;
-    pair *end = (pair *)((char *)p + ((size + 15) & ~(size_t)15));
+    pair *end = word + (size + 15) / 16;
     for (; word < end; word++)
         *word = (pair){0, 0};
 }
@@ -84,6 +84,8 @@ static HAK_NOINLINE void *entry_realloc_slow(void *p, size_t size) {
         moved = hakmem_malloc(size + size / 2);
     if (moved == NULL)
         moved = hakmem_malloc(size);
+    if (moved == NULL && size <= usable)
+        return p; /* shrinking never fails: programs do not expect it to */
     if (moved == NULL)
         return NULL;
     memcpy(moved, p, usable < size ? usable : size);

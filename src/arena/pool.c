@@ -216,7 +216,7 @@ static struct hak_pool_run frontier_take(struct hak_arena *arena, uint32_t count
     }
     arena->frontier = start + count;
     if (start > below)
-        bins_insert(below, start - below, true);
+        pool_put_locked(below, start - below, true);
     return (struct hak_pool_run){start, is_zeroed};
 }
 

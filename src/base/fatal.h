@@ -20,12 +20,12 @@ HAK_COLD _Noreturn void hak_fatal_check(const char *condition, const char *file,
 #if HAK_DEBUG >= 1
 #define hak_assert(x) hak_check(x)
 #else
-#define hak_assert(x) ((void)sizeof(!(x)))
+#define hak_assert(x) ((void)(0 && (x)))
 #endif
 #if HAK_DEBUG >= 2
 #define hak_assert_deep(x) hak_check(x)
 #else
-#define hak_assert_deep(x) ((void)sizeof(!(x)))
+#define hak_assert_deep(x) ((void)(0 && (x)))
 #endif
 
 #endif

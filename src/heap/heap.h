@@ -74,7 +74,7 @@ extern HAK_INTERNAL const struct hak_magazines hak_heap_empty;
 
 /* A block of the class at `offset` (class × 16) or NULL: take the slow path. Touches no block. */
 HAK_INLINE void *hak_magazine_pop(size_t offset) {
-    struct hak_magazine *magazine = (struct hak_magazine *)((char *)hak_thread_magazines + offset);
+    struct hak_magazine *magazine = (void *)((char *)hak_thread_magazines + offset);
     void **top = magazine->top;
     void *block = *top;
     if (HAK_LIKELY(block != NULL))
@@ -91,7 +91,7 @@ HAK_INLINE bool hak_magazine_push(void *p) {
     uint32_t offset = hak_pagemap_tag(unit) ^ magazines->tag;
     if (HAK_UNLIKELY(offset >= HAK_TAG_CLASS_LIMIT))
         return false;
-    struct hak_magazine *magazine = (struct hak_magazine *)((char *)magazines + offset);
+    struct hak_magazine *magazine = (void *)((char *)magazines + offset);
     void **top = magazine->top;
     if (HAK_UNLIKELY(top == magazine->limit))
         return false;

@@ -13,12 +13,6 @@
 #include "prim/prim.h"
 
 /*
- * Other libraries' destructors may run after ours and free or allocate. libc calls destructors in
- * up to PTHREAD_DESTRUCTOR_ITERATIONS (4) rounds while values are set again: we stay to the last.
- */
-enum { LIFECYCLE_EXIT_ROUNDS = 4 };
-
-/*
  * Bytes. Larger blocks leave the magazines of an orphan: a few of them pin more memory than they save
  * time (10^5 short threads, 32 at a time: 64 MiB resident at the end, and 174 MiB with all kept).
  */
@@ -28,7 +22,7 @@ static _Thread_local bool t_lifecycle_is_late;
 
 struct hak_heap *hak_heap_current(void) {
     struct hak_magazines *magazines = hak_thread_magazines;
-    return magazines == &hak_heap_empty ? NULL : (struct hak_heap *)magazines;
+    return magazines == &hak_heap_empty ? NULL : (void *)magazines;
 }
 
 struct hak_heap *hak_heap_acquire(void) {
@@ -54,7 +48,8 @@ void hak_heap_return(struct hak_heap *heap) {
 static void lifecycle_thread_exit(void *value) {
     struct hak_heap *heap = value;
     hak_assert(heap == hak_heap_current());
-    if (++heap->exit_rounds < LIFECYCLE_EXIT_ROUNDS && hak_prim_thread_exit_arm(heap) == 0)
+    /* Other libraries' destructors may run after ours and free or allocate: we stay to the last. */
+    if (++heap->exit_rounds < HAK_PRIM_EXIT_ROUNDS && hak_prim_thread_exit_arm(heap) == 0)
         return;
     hak_heap_flush_above(heap, LIFECYCLE_KEPT_SIZE_MAX);
     t_lifecycle_is_late = true;

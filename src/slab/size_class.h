@@ -47,7 +47,7 @@ HAK_INLINE size_t hak_mid_class_offset(size_t size) {
 
 /* Block bytes of the class at `offset`, class × 16: the low part of a slab's tag. */
 HAK_INLINE uint32_t hak_class_offset_size(size_t offset) {
-    return ((const struct hak_size_class *)((const char *)hak_size_classes + offset))->size;
+    return ((const struct hak_size_class *)((uintptr_t)hak_size_classes + offset))->size;
 }
 
 /* The class of any size up to HAK_MID_MAX. */

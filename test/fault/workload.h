@@ -26,7 +26,7 @@ enum {
     WORK_SLOTS = 4096,
     WORK_THREADS = 3,
     WORK_ERRNO = 4242, /* no errno value: seen again, nobody wrote */
-    WORK_MARKS = 16    /* of a block above 4 KiB: each costs an OS page */
+    WORK_MARKS = 8     /* of a block above 4 KiB: each costs an OS page */
 };
 
 struct work_block {
@@ -272,7 +272,7 @@ static inline unsigned long work_round(void) {
     unsigned long before = atomic_load(&g_work.nulls);
     g_work.random = 20240229;
     g_work.count = 0;
-    work_tier("Tiny", 600, 0, 1024);
+    work_tier("Tiny", 400, 0, 1024);
     work_tier("Mid", 50, 1025, 64 * WORK_KIB);
     work_tier("Large", 10, 64 * WORK_KIB + 1, 5 * WORK_MIB);
     work_tier("Big", 12, 64 * WORK_MIB + 1, 130 * WORK_MIB);
@@ -281,7 +281,7 @@ static inline unsigned long work_round(void) {
     work_free_some(2, 0);
     work_trim();
     work_growth();
-    work_tier("Tiny again", 400, 0, 1024);
+    work_tier("Tiny again", 300, 0, 1024);
     work_tier("Mid again", 40, 1025, 64 * WORK_KIB);
     work_tier("Large, the largest", 1, 64 * WORK_MIB, 64 * WORK_MIB);
     work_free_some(3, 1);

@@ -17,7 +17,7 @@ size_t hak_prim_page_size(void) {
 }
 
 int hak_prim_address_space_limit(size_t *out) {
-    struct rlimit limit;
+    struct rlimit limit = {0, 0};
     long result = hak_syscall6(SYS_prlimit64, 0, RLIMIT_AS, 0, (long)(uintptr_t)&limit, 0, 0);
     if (hak_syscall_error(result))
         return hak_syscall_error(result);

@@ -155,7 +155,7 @@ static void test_misuse(void **state) {
 
 /* ---- rings: everybody frees what another has allocated ---- */
 
-enum { THREADS = 4, RING = 256, TURNS = 40000 / HARNESS_SLOWNESS };
+enum { THREADS = 4, RING = 64, TURNS = 100000 / HARNESS_SLOWNESS };
 
 static struct {
     _Atomic(uint64_t *) slots[THREADS][RING];
@@ -167,14 +167,14 @@ static void *produce_and_consume(void *argument) {
     uint64_t random = self + 1;
     pthread_barrier_wait(&g_rings.barrier);
     for (unsigned turn = 0; turn < TURNS; turn++) {
-        unsigned class_index = 1 + (unsigned)(harness_random_of(&random) % 60);
+        unsigned class_index = 1 + (unsigned)(harness_random_of(&random) % (turn % 64 ? 3 : 60));
         uint64_t *p = heap_use_alloc(class_index);
         size_t words = hak_size_classes[class_index].size / 8;
         p[0] = (uintptr_t)p;
         p[words - 1] = (uintptr_t)p;
         unsigned ring = (unsigned)(harness_random_of(&random) % THREADS);
         uint64_t *got = atomic_exchange(&g_rings.slots[ring][turn % RING], p);
-        if (turn % 128 == 0)
+        if (turn % 16 == 0)
             sched_yield();
         if (got == NULL)
             continue;
@@ -212,12 +212,49 @@ static void test_rings(void **state) {
     harness_expect_well(run_rings, NULL);
 }
 
+/* ---- many free into the same slabs at once: no bit and no count is lost ---- */
+
+enum { CROWD_BLOCKS = 400000 / HARNESS_SLOWNESS };
+
+static struct {
+    void *blocks[CROWD_BLOCKS];
+    pthread_barrier_t barrier;
+} g_crowd;
+
+static void *free_every_fourth(void *argument) {
+    pthread_barrier_wait(&g_crowd.barrier);
+    for (size_t i = (uintptr_t)argument; i < CROWD_BLOCKS; i += THREADS)
+        heap_use_free(g_crowd.blocks[i]);
+    return NULL;
+}
+
+static void run_crowd(void *argument) {
+    pthread_t threads[THREADS];
+    heap_use_start(7, 63);
+    CHECK(pthread_barrier_init(&g_crowd.barrier, NULL, THREADS) == 0);
+    for (int i = 0; i < CROWD_BLOCKS; i++)
+        g_crowd.blocks[i] = heap_use_alloc(1);
+    for (unsigned i = 0; i < THREADS; i++)
+        threads[i] = harness_thread(free_every_fourth, (void *)(uintptr_t)i);
+    for (unsigned i = 0; i < THREADS; i++)
+        harness_join(threads[i]);
+    struct hak_heap *heap = hak_heap_current();
+    CHECK_EQUAL(heap->remote_count, CROWD_BLOCKS);
+    CHECK_EQUAL(heap->bytes_out, heap_use_held(heap, 1) * hak_size_classes[1].size);
+    hak_heap_trim();
+    CHECK_EQUAL(heap->bytes_out, 0);
+    CHECK(harness_is_zero(heap->slabs, sizeof heap->slabs)); /* every slab was empty, and left */
+}
+
+static void test_crowd(void **state) {
+    harness_expect_well(run_crowd, NULL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_home),
-        cmocka_unit_test(test_owner_gone),
-        cmocka_unit_test(test_misuse),
-        cmocka_unit_test(test_rings),
+        cmocka_unit_test(test_home),   cmocka_unit_test(test_owner_gone),
+        cmocka_unit_test(test_misuse), cmocka_unit_test(test_rings),
+        cmocka_unit_test(test_crowd),
     };
     harness_start();
     return cmocka_run_group_tests(tests, NULL, NULL);

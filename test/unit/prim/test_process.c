@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 
 #include "prim/prim.h"
 #include "unit/harness.h"
@@ -93,6 +94,47 @@ static void write_much(void *argument) {
     hak_prim_write_error(much, sizeof much);
 }
 
+/* A signal cuts the kernel's copying short: the rest follows. The reader waits for the signal. */
+static _Atomic bool g_is_interrupted;
+static _Atomic size_t g_read_size;
+
+static void interrupt(int signal_number) {
+    atomic_store(&g_is_interrupted, true);
+}
+
+static void *read_after_signal(void *argument) {
+    char piece[4096];
+    ssize_t got;
+    while (!atomic_load(&g_is_interrupted))
+        usleep(1000);
+    while ((got = read(*(int *)argument, piece, sizeof piece)) > 0)
+        atomic_fetch_add(&g_read_size, (size_t)got);
+    return NULL;
+}
+
+static void write_interrupted(void *argument) {
+    static char much[1 << 20];
+    int fds[2];
+    sigset_t alarm_only;
+    CHECK(pipe(fds) == 0);
+    sigemptyset(&alarm_only);
+    sigaddset(&alarm_only, SIGALRM);
+    CHECK(pthread_sigmask(SIG_BLOCK, &alarm_only, NULL) == 0);
+    pthread_t reader = harness_thread(read_after_signal, &fds[0]);
+    CHECK(pthread_sigmask(SIG_UNBLOCK, &alarm_only, NULL) == 0);
+    struct sigaction action = {.sa_handler = interrupt}; /* no SA_RESTART */
+    CHECK(sigaction(SIGALRM, &action, NULL) == 0);
+    int said_before = dup(STDERR_FILENO);
+    CHECK(dup2(fds[1], STDERR_FILENO) == STDERR_FILENO);
+    struct itimerval soon = {.it_value = {.tv_usec = 50000}};
+    CHECK(setitimer(ITIMER_REAL, &soon, NULL) == 0);
+    hak_prim_write_error(much, sizeof much);
+    CHECK(dup2(said_before, STDERR_FILENO) == STDERR_FILENO);
+    close(fds[1]);
+    harness_join(reader);
+    CHECK_EQUAL(atomic_load(&g_read_size), sizeof much);
+}
+
 static void write_to_nobody(void *argument) {
     close(STDERR_FILENO);
     errno = 12345;
@@ -113,6 +155,8 @@ static void write_to_full(void *argument) {
 static void test_write_error(void **state) {
     harness_expect_text(write_line, NULL, "one\ntwo");
     CHECK_EQUAL(harness_run(write_much, NULL).size, 1 << 20);
+    if (!HARNESS_IS_TSAN) /* which keeps signals back until a call of libc that it knows */
+        harness_expect_well(write_interrupted, NULL);
     harness_expect_text(write_to_nobody, NULL, "");
     harness_expect_text(write_to_full, NULL, "");
 }
