@@ -6,8 +6,8 @@
 
 set(HAK_LIBRARY ${PROJECT_BINARY_DIR}/libhakmem.so.${HAK_ABI_VERSION})
 set(HAK_PRODUCTS
-  "HAKMEM_LIB=${HAK_LIBRARY}" "HAKMEM_CLI=${PROJECT_BINARY_DIR}/hakmem"
-  "HAKMEM_BIN=${PROJECT_BINARY_DIR}" "CC=${CMAKE_C_COMPILER}")
+  "HAKTEST_LIB=${HAK_LIBRARY}" "HAKTEST_CLI=${PROJECT_BINARY_DIR}/hakmem"
+  "HAKTEST_BIN=${PROJECT_BINARY_DIR}" "CC=${CMAKE_C_COMPILER}")
 
 include(CheckLanguage)
 check_language(CXX)
@@ -40,7 +40,7 @@ function(hak_add_preloaded_test suite name program)
   hak_add_test(${suite} ${name} TIMEOUT 900
     COMMAND $<TARGET_FILE:${suite}_${program}> ${arg_ARGUMENTS})
   set_property(TEST ${suite}.${name} PROPERTY
-    ENVIRONMENT "HAKMEM_LIB=${HAK_LIBRARY}" "LD_PRELOAD=${HAK_LIBRARY}" ${arg_ENVIRONMENT})
+    ENVIRONMENT "HAKTEST_LIB=${HAK_LIBRARY}" "LD_PRELOAD=${HAK_LIBRARY}" ${arg_ENVIRONMENT})
 endfunction()
 
 # hak_add_script_tests(<suite> <pattern>): one test per script.

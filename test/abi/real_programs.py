@@ -2,7 +2,7 @@
 # test/abi/real_programs.py — real programs answer the same. SPDX-License-Identifier: MIT
 """Runs real programs under libc's malloc and under the library: same stdout bytes, same status.
 
-usage: HAKMEM_LIB=libhakmem.so.1 real_programs.py [--require-all] [--only NAME]... [--list]
+usage: HAKTEST_LIB=libhakmem.so.1 real_programs.py [--require-all] [--only NAME]... [--list]
 
 Each program does deterministic work in a fresh directory that has the same path both times; what it
 leaves in files is hashed into its output. Before the comparison the dynamic linker is asked
@@ -197,9 +197,9 @@ def main():
     if options.list:
         print("\n".join(program.name for program in programs()))
         return 0
-    if "HAKMEM_LIB" not in os.environ:
-        parser.error("HAKMEM_LIB names the library")
-    library = os.path.realpath(os.environ["HAKMEM_LIB"])
+    if "HAKTEST_LIB" not in os.environ:
+        parser.error("HAKTEST_LIB names the library")
+    library = os.path.realpath(os.environ["HAKTEST_LIB"])
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     with tempfile.TemporaryDirectory(prefix="hakmem-abi-") as directory:
         for program in programs():

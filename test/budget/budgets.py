@@ -2,7 +2,7 @@
 # test/budget/budgets.py — counts that must not grow. SPDX-License-Identifier: MIT
 """Asserts what the library may cost in counts; never in times.
 
-usage: HAKMEM_LIB=libhakmem.so.1 HAKMEM_BIN=DIR budgets.py [--rounds N] [--skip-boundaries]
+usage: HAKTEST_LIB=libhakmem.so.1 HAKTEST_BIN=DIR budgets.py [--rounds N] [--skip-boundaries]
 
 DIR holds bench_syscall_trace and bench_boundaries. "Own" system calls are those whose instruction
 pointer lies in the library's text (count_own_calls.py). A hello world is compiled on the fly and
@@ -124,14 +124,14 @@ def main():
                         help="allocations in each steady state")
     parser.add_argument("--skip-boundaries", action="store_true")
     options = parser.parse_args()
-    for name in ("HAKMEM_LIB", "HAKMEM_BIN"):
+    for name in ("HAKTEST_LIB", "HAKTEST_BIN"):
         if name not in os.environ:
             parser.error(f"{name} is not set")
     if shutil.which("strace") is None:
         print("# SKIP budgets: strace is not installed")
         return SKIPPED
-    library = os.path.realpath(os.environ["HAKMEM_LIB"])
-    programs = Path(os.environ["HAKMEM_BIN"]).resolve()
+    library = os.path.realpath(os.environ["HAKTEST_LIB"])
+    programs = Path(os.environ["HAKTEST_BIN"]).resolve()
     check_trace_program(library, programs)
     with tempfile.TemporaryDirectory(prefix="hakmem-budget-") as directory:
         check_hello(library, Path(directory))

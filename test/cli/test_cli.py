@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # test/cli/test_cli.py — the `hakmem` command as its user meets it. SPDX-License-Identifier: MIT
-"""usage: HAKMEM_CLI=build/hakmem [HAKMEM_LIB=build/libhakmem.so.1] [CC=cc] test_cli.py [NAME]...
+"""usage: HAKTEST_CLI=build/hakmem [HAKTEST_LIB=build/libhakmem.so.1] [CC=cc] test_cli.py [NAME]...
 
 Goal: `hakmem run` adds the allocator and nothing else (exit status, signals, arguments and
 environment are the command's), finds its library, and says so whenever the override cannot take.
@@ -39,7 +39,7 @@ class Place:
     def __init__(self, directory):
         self.root = Path(directory)
         self.root.chmod(0o755)
-        self.cli = self.copy(os.environ["HAKMEM_CLI"], "tool/hakmem")
+        self.cli = self.copy(os.environ["HAKTEST_CLI"], "tool/hakmem")
         self.library = self.compile("dummy_preload.c", "libdummy.so", "-shared", "-fPIC")
         self.program = self.compile("exit_with.c", "exit_with")
 
@@ -305,9 +305,9 @@ def test_library_path_that_preload_cannot_hold(p):
 
 
 def test_real_library(p):
-    if not os.environ.get("HAKMEM_LIB"):
-        raise Skip("HAKMEM_LIB is not set")
-    library = Path(os.environ["HAKMEM_LIB"]).resolve()
+    if not os.environ.get("HAKTEST_LIB"):
+        raise Skip("HAKTEST_LIB is not set")
+    library = Path(os.environ["HAKTEST_LIB"]).resolve()
     done = p.call("run", "--lib", library, "--", "cat", "/proc/self/maps", env={"DUMMY_SAY": None})
     expect(done, err="")
     assert str(library) in done.stdout, done.stdout
@@ -596,7 +596,7 @@ def test_full_disk(p):
 
 
 def main():
-    if not os.environ.get("HAKMEM_CLI"):
+    if not os.environ.get("HAKTEST_CLI"):
         sys.exit(__doc__)
     tests = [
         (name[len("test_"):], function)

@@ -2,7 +2,7 @@
 # test/death/run_death.py — exact signal and message of each misuse. SPDX-License-Identifier: MIT
 """Runs `misuse CASE` for every case, in the default mode and with HAKMEM_CHECKS=1.
 
-usage: HAKMEM_LIB=libhakmem.so.1 run_death.py MISUSE [ANSWERS] [--canary] [--case CASE]...
+usage: HAKTEST_LIB=libhakmem.so.1 run_death.py MISUSE [ANSWERS] [--canary] [--case CASE]...
 
 A misuse that is promised to be found must end the process by SIGABRT with exactly one line on
 stderr, which names the function, the very pointer the program announced, what is wrong, the class
@@ -207,7 +207,7 @@ class Wrong(Exception):
 
 def run_process(arguments, checks):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HAKMEM_")}
-    environment["LD_PRELOAD"] = os.environ["HAKMEM_LIB"]
+    environment["LD_PRELOAD"] = os.environ["HAKTEST_LIB"]
     if checks:
         environment["HAKMEM_CHECKS"] = "1"
     return subprocess.run(arguments, env=environment, stdin=subprocess.DEVNULL,
@@ -303,8 +303,8 @@ def main():
     parser.add_argument("--case", action="append", help="only this case (may be repeated)")
     parser.add_argument("--canary", action="store_true", help="the library is a canary build")
     options = parser.parse_args()
-    if "HAKMEM_LIB" not in os.environ:
-        parser.error("HAKMEM_LIB names the library")
+    if "HAKTEST_LIB" not in os.environ:
+        parser.error("HAKTEST_LIB names the library")
     listed = subprocess.run([options.program, "--list"], capture_output=True, text=True,
                             check=True).stdout.split()
     outcomes = [(set(listed) == set(EXPECTED),

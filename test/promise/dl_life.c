@@ -110,9 +110,9 @@ static int run_without_preload(const char *library) {
 }
 
 int main(int argc, char **argv) {
-    const char *library = getenv("HAKMEM_LIB");
+    const char *library = getenv("HAKTEST_LIB");
     if (library == NULL) {
-        CHECK(false, "HAKMEM_LIB names the library");
+        CHECK(false, "HAKTEST_LIB names the library");
         return tap_end();
     }
     if (argc > 1 && strcmp(argv[1], "late") == 0) {

@@ -4,10 +4,10 @@
 # Goal: at most 64 bytes of static TLS, initial-exec only; never unloaded; no executable stack, no
 # text relocations; nothing exported but the documented names; nothing needed but libc, and none of
 # the functions that the glibc manual forbids in a malloc.
-# Method: readelf and nm on $HAKMEM_LIB, one line per promise.
+# Method: readelf and nm on $HAKTEST_LIB, one line per promise.
 set -eu -o pipefail
 
-lib=${HAKMEM_LIB:?HAKMEM_LIB names the library}
+lib=${HAKTEST_LIB:?HAKTEST_LIB names the library}
 passed=0
 failed=0
 

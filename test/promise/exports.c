@@ -56,15 +56,15 @@ static void check_version(void) {
 }
 
 int main(void) {
-    const char *library = getenv("HAKMEM_LIB");
+    const char *library = getenv("HAKTEST_LIB");
     api_load();
     tap_require_override();
     if (tap_any_allocator()) {
-        tap_skip("bindings", "HAKMEM_TEST_ANY=1");
+        tap_skip("bindings", "HAKTEST_ANY=1");
         CHECK(dlsym(RTLD_DEFAULT, "malloc") != NULL, "malloc is exported");
         return tap_end();
     }
-    if (!CHECK(library != NULL, "HAKMEM_LIB names the library")) {
+    if (!CHECK(library != NULL, "HAKTEST_LIB names the library")) {
         return tap_end();
     }
 #define X(type, name, params) check_name(library, #name);

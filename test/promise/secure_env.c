@@ -122,9 +122,9 @@ int main(int argc, char **argv) {
     if (argc > 2) {
         return run_copy(argv[2], strcmp(argv[1], "secure") == 0);
     }
-    const char *library = getenv("HAKMEM_LIB");
+    const char *library = getenv("HAKTEST_LIB");
     tap_require_override();
-    if (!CHECK(library != NULL, "HAKMEM_LIB names the library")) {
+    if (!CHECK(library != NULL, "HAKTEST_LIB names the library")) {
         return tap_end();
     }
     if (geteuid() != 0) {

@@ -5,11 +5,11 @@
 # text that debug builds print.
 # Method: programs with known output, run preloaded, stdout and stderr compared; strings(1) on the
 # loaded, initialized sections (so that debug information does not count) against a list.
-# A debug build (HAKMEM_TEST_BUILD=debug) has such text: the part about text is skipped, visibly.
+# A debug build (HAKTEST_BUILD=debug) has such text: the part about text is skipped, visibly.
 set -eu -o pipefail
 
-lib=${HAKMEM_LIB:?HAKMEM_LIB names the library}
-build=${HAKMEM_TEST_BUILD-}
+lib=${HAKTEST_LIB:?HAKTEST_LIB names the library}
+build=${HAKTEST_BUILD-}
 passed=0
 failed=0
 work=$(mktemp -d)

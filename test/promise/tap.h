@@ -5,7 +5,7 @@
  * allocates (which would hide a "first call") nor is lost when the process dies.
  *
  * A program calls tap_require_override(), then CHECK() or a sweep per promise, then tap_end().
- * HAKMEM_TEST_ANY=1 lets the programs run on another allocator, to try the tests themselves; what
+ * HAKTEST_ANY=1 lets the programs run on another allocator, to try the tests themselves; what
  * only this library promises is then skipped, visibly.
  */
 #ifndef HAKMEM_TEST_TAP_H
@@ -91,14 +91,14 @@ static inline int tap_end(void) {
 }
 
 static inline bool tap_any_allocator(void) {
-    const char *any = getenv("HAKMEM_TEST_ANY");
+    const char *any = getenv("HAKTEST_ANY");
     return any != NULL && strcmp(any, "1") == 0;
 }
 
 /* A test of the wrong allocator proves nothing: refuse to run unless the override is in force. */
 static inline void tap_require_override(void) {
     if (tap_any_allocator()) {
-        tap_skip("override in force", "HAKMEM_TEST_ANY=1");
+        tap_skip("override in force", "HAKTEST_ANY=1");
         return;
     }
     if (!tap_check(dlsym(RTLD_DEFAULT, "hakmem_version") != NULL, "override in force")) {
