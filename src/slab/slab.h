@@ -59,8 +59,8 @@ struct hak_slab_set {
 };
 
 /*
- * Takes up to `wanted` blocks of the class, in ascending order within a slab, from several slabs if
- * need be; makes a new slab (tagged `owner_tag`: heap id and nothing else) only when none has any.
+ * Takes up to `wanted` blocks of the class, from several slabs if need be: of each the freed ones,
+ * ascending, then untouched ones; makes a new slab (tagged `owner_tag`: heap id and nothing else) only when none has any.
  * Owner's lock held. Returns how many; 0: no memory.
  */
 size_t hak_slab_set_take(struct hak_slab_set *set, unsigned class_index, uint32_t owner_tag,
@@ -68,8 +68,8 @@ size_t hak_slab_set_take(struct hak_slab_set *set, unsigned class_index, uint32_
 
 /*
  * Puts blocks back. Owner's lock held; all blocks' tags name this owner and class. Slabs that become
- * empty go to the pool, but one. Stops at the first misuse: *done blocks were put back and
- * blocks[*done] is the culprit.
+ * empty go to the pool, but one of a single unit. Stops at the first misuse: *done blocks were put
+ * back and blocks[*done] is the culprit.
  */
 enum hak_misuse hak_slab_set_put(struct hak_slab_set *set, unsigned class_index,
                                  void *const *blocks, size_t count, size_t *done);

@@ -1,5 +1,6 @@
 /* src/prim/linux/process.c — limits, environment, messages, abort. SPDX-License-Identifier: MIT */
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -60,6 +61,8 @@ void hak_prim_write_error(const char *text, size_t size) {
     while (size > 0) {
         long done =
             hak_syscall6(SYS_write, STDERR_FILENO, (long)(uintptr_t)text, (long)size, 0, 0, 0);
+        if (done == -EINTR)
+            continue;
         if (done <= 0)
             return; /* nobody to tell */
         text += done;
