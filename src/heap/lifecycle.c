@@ -54,7 +54,7 @@ static void lifecycle_thread_exit(void *value) {
     hak_heap_flush_above(heap, LIFECYCLE_KEPT_SIZE_MAX);
     t_lifecycle_is_late = true;
     hak_thread_magazines = (struct hak_magazines *)&hak_heap_empty;
-    hak_registry_orphan(heap); /* magazines stay filled: the next thread starts warm */
+    hak_registry_orphan(heap); /* the small magazines stay filled: the next thread starts warm */
 }
 
 int hak_heap_init(void) {
