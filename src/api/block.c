@@ -87,6 +87,14 @@ static struct block_place block_locate(const void *p, const char *function) {
     block_explain_stray(function, p, (hak_unit)unit);
 }
 
+static size_t block_place_usable(const void *p, const struct block_place *place) {
+    if (place->tier == BLOCK_LARGE)
+        return hak_span_size(p) - HAK_BLOCK_TAIL;
+    if (place->tier == BLOCK_BIG)
+        return hak_big_size(p) - HAK_BLOCK_TAIL;
+    return hak_size_classes[place->class_index].size - HAK_BLOCK_TAIL;
+}
+
 /* ---- allocation ---- */
 
 /* By request: what a block carries extra never moves it to another tier. */
@@ -173,7 +181,7 @@ size_t hak_block_good_size(size_t size, size_t align) {
  */
 static bool block_size_is_possible(const void *p, size_t size, bool is_aligned,
                                    const struct block_place *place) {
-    size_t usable = hak_block_usable_slow(p, "free");
+    size_t usable = block_place_usable(p, place);
     if (size > usable)
         return false;
     if (size >= usable / 2)
@@ -220,11 +228,7 @@ void hak_block_free(void *p, const char *function, size_t size, bool is_aligned)
 
 size_t hak_block_usable_slow(const void *p, const char *function) {
     struct block_place place = block_locate(p, function);
-    if (place.tier == BLOCK_LARGE)
-        return hak_span_size(p) - HAK_BLOCK_TAIL;
-    if (place.tier == BLOCK_BIG)
-        return hak_big_size(p) - HAK_BLOCK_TAIL;
-    return hak_size_classes[place.class_index].size - HAK_BLOCK_TAIL;
+    return block_place_usable(p, &place);
 }
 
 /* realloc needs to know what it copies; with checks=1 also that nobody has freed it. */
@@ -246,7 +250,7 @@ bool hak_block_resize(void *p, size_t size, size_t *usable) {
     block_examine(p, "realloc", &place);
     if (HAK_CANARY)
         hak_canary_check(p, "realloc");
-    *usable = hak_block_usable_slow(p, "realloc");
+    *usable = block_place_usable(p, &place);
     bool fits = false;
     switch (place.tier) {
     case BLOCK_SMALL: /* shrinking in place while at least half is used */
@@ -261,7 +265,7 @@ bool hak_block_resize(void *p, size_t size, size_t *usable) {
         break;
     }
     if (fits)
-        *usable = hak_block_usable_slow(p, "realloc");
+        *usable = block_place_usable(p, &place);
     if (fits && HAK_CANARY)
         hak_canary_set(p);
     return fits;
@@ -282,7 +286,7 @@ void hak_canary_check(const void *p, const char *function) {
     uint64_t value;
     struct block_place place = block_locate(p, function);
     block_examine(p, function, &place); /* an interior pointer has no canary to look at */
-    memcpy(&value, (const char *)p + hak_block_usable_slow(p, function), sizeof value);
+    memcpy(&value, (const char *)p + block_place_usable(p, &place), sizeof value);
     if (value != canary_value(p))
         block_misuse(function, p, HAK_MISUSE_CANARY, &place);
 }
