@@ -13,6 +13,7 @@
 #include "base/compiler.h"
 
 enum hak_ace_mode { HAK_ACE_OFF, HAK_ACE_ON, HAK_ACE_FROZEN };
+enum hak_huge_mode { HAK_HUGE_OFF, HAK_HUGE_AUTO, HAK_HUGE_ON };
 
 struct hak_options {
 #define HAK_OPTION(name, kind, default_value, values, effect) uint32_t name;

@@ -47,6 +47,24 @@ int hak_prim_protect(void *addr, size_t size, enum hak_access access);
 /* Gives the physical memory back at once; the range stays mapped and reads as zero. */
 int hak_prim_purge(void *addr, size_t size);
 
+struct hak_prim_range {
+    void *start; /* as struct iovec: the kernel reads it */
+    size_t size; /* bytes */
+};
+enum { HAK_PRIM_RANGES_MAX = 1024 }; /* UIO_MAXIOV */
+/*
+ * hak_prim_purge() of up to HAK_PRIM_RANGES_MAX ranges by one call (process_madvise(2) on oneself,
+ * Linux 6.13). Any error: nothing is known of what was purged.
+ */
+int hak_prim_purge_ranges(const struct hak_prim_range *ranges, size_t count);
+/* Asks for huge pages where the range is touched from now on. */
+int hak_prim_advise_huge(void *addr, size_t size);
+/*
+ * Moves a mapping, contents and all, to `target`, whose own mapping vanishes: mremap(2). The old range
+ * is one mapping; `new_size` >= `old_size`, what is added reads as zero.
+ */
+int hak_prim_move(void *addr, size_t old_size, void *target, size_t new_size);
+
 /* end of memory */
 
 size_t hak_prim_page_size(void);               /* bytes: 4, 16 or 64 KiB */
@@ -56,6 +74,8 @@ uintptr_t hak_prim_address_hint(void);         /* a quiet, randomized place for 
 bool hak_prim_is_secure(void);     /* AT_SECURE: do not trust the environment */
 char **hak_prim_environment(void); /* NULL before libc knows it */
 uint32_t hak_prim_process_id(void);
+/* Monotonic, coarse (a few milliseconds), no system call. Never 0. */
+uint64_t hak_prim_clock_ms(void);
 
 void hak_prim_write_error(const char *text, size_t size); /* stderr, unbuffered, best effort */
 _Noreturn void hak_prim_abort(void);

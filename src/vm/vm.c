@@ -4,10 +4,12 @@
 
 #include <errno.h>
 
+#include "base/atomic.h"
 #include "base/bits.h"
 #include "base/fatal.h"
 #include "base/lock.h"
 #include "base/log.h"
+#include "options/options.h"
 #include "prim/prim.h"
 
 /*
@@ -18,6 +20,9 @@
 #define VM_WINDOW_MIN HAK_GIB
 #define VM_BASE_ALIGN HAK_GIB
 enum { VM_PLACES_TRIED = 12 };
+/* Huge pages have 2 MiB where the OS page has 4 KiB; 32 MiB with 16 KiB, 512 MiB with 64 KiB: too
+ * coarse to ask for. */
+#define VM_HUGE_OS_PAGE ((size_t)4096)
 /* Every Big block is above 64 MiB, so 1 TiB holds fewer than 16,384 of them. */
 enum { VM_BOOK_MAX = 16384 + 256 };
 
@@ -32,9 +37,10 @@ static struct {
     size_t window_size;                /* bytes the window will have; fixed by hak_vm_init() */
     size_t address_limit;              /* bytes; fixed */
     size_t page_size;                  /* bytes; fixed */
+    _Atomic bool can_purge_ranges;     /* [A] true until the kernel refuses */
     uint32_t book_count;               /* [lock] */
     struct vm_range book[VM_BOOK_MAX]; /* [lock] taken ranges, ascending, disjoint */
-} g_vm = {.lock = HAK_LOCK_INIT(HAK_RANK_VM)};
+} g_vm = {.lock = HAK_LOCK_INIT(HAK_RANK_VM), .can_purge_ranges = true};
 
 void hak_vm_init(void) {
     g_vm.page_size = hak_prim_page_size();
@@ -217,6 +223,12 @@ int hak_vm_reserve(size_t size, size_t align, enum hak_cause cause, void **out) 
     return ENOMEM;
 }
 
+static void vm_unbook(void *reservation) {
+    hak_lock_acquire(&g_vm.lock);
+    book_remove(vm_granule((uintptr_t)reservation));
+    hak_lock_release(&g_vm.lock);
+}
+
 void hak_vm_release(void *addr, size_t size, enum hak_cause cause) {
     /* At the kernel's limit of mappings munmap can fail; the place then stays booked, and its
      * memory at least goes back. */
@@ -225,9 +237,26 @@ void hak_vm_release(void *addr, size_t size, enum hak_cause cause) {
         (void)purge_error; /* nothing more can be done: the pages stay ours, unused */
         return;
     }
-    hak_lock_acquire(&g_vm.lock);
-    book_remove(vm_granule((uintptr_t)addr));
-    hak_lock_release(&g_vm.lock);
+    vm_unbook(addr);
+}
+
+int hak_vm_move(const struct hak_vm_part *from, void *target, size_t size, enum hak_cause cause) {
+    hak_ledger_add(HAK_CALL_MREMAP, cause, from->size);
+    int error = hak_prim_move(from->start, from->size, target, size);
+    hak_log(HAK_LOG_VM, error ? "move refused" : "move", from->start, size);
+    if (error)
+        return error;
+    /* What was moved is nobody's now, and a stranger may be there already: only its two sides go. */
+    uintptr_t start = (uintptr_t)from->start;
+    uintptr_t reservation = (uintptr_t)from->reservation;
+    uintptr_t behind = start + from->size;
+    size_t rest = reservation + from->reserved - behind;
+    bool is_gone =
+        start == reservation || vm_unmap(from->reservation, start - reservation, cause) == 0;
+    is_gone = (rest == 0 || vm_unmap((void *)behind, rest, cause) == 0) && is_gone;
+    if (is_gone) /* else the place stays booked: addresses are all that is lost */
+        vm_unbook(from->reservation);
+    return 0;
 }
 
 int hak_vm_map_table(size_t size, enum hak_cause cause, void **out) {
@@ -251,6 +280,33 @@ int hak_vm_purge(void *addr, size_t size, enum hak_cause cause) {
     int error = hak_prim_purge(addr, size);
     hak_log(HAK_LOG_VM, error ? "purge refused" : "purge", addr, size);
     return error;
+}
+
+int hak_vm_purge_ranges(const struct hak_prim_range *ranges, size_t count, enum hak_cause cause) {
+    if (!hak_atomic_load_relaxed(&g_vm.can_purge_ranges))
+        return ENOSYS;
+    size_t size = 0;
+    for (size_t i = 0; i < count; i++)
+        size += ranges[i].size;
+    hak_ledger_add(HAK_CALL_PROCESS_MADVISE, cause, size);
+    int error = hak_prim_purge_ranges(ranges, count);
+    hak_log(HAK_LOG_VM, error ? "purge of ranges refused" : "purge of ranges", count, size);
+    if (error && error != EAGAIN) /* an old kernel, or a filter: it will not change its mind */
+        hak_atomic_store_relaxed(&g_vm.can_purge_ranges, false);
+    return error;
+}
+
+bool hak_vm_has_huge(void) {
+    return hak_options.huge != HAK_HUGE_OFF && g_vm.page_size == VM_HUGE_OS_PAGE;
+}
+
+void hak_vm_advise_huge(void *addr, size_t size, enum hak_cause cause) {
+    if (!hak_vm_has_huge())
+        return;
+    hak_ledger_add(HAK_CALL_MADVISE, cause, size);
+    int error = hak_prim_advise_huge(addr, size);
+    (void)error; /* a wish: where it is refused, pages are small */
+    hak_log(HAK_LOG_VM, error ? "huge pages refused" : "huge pages", addr, size);
 }
 
 void hak_vm_fork_prepare(void) HAK_NO_LOCK_ANALYSIS {

@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "base/compiler.h"
+#include "prim/prim.h"
 #include "stats/ledger.h"
 
 #define HAK_VM_GRANULE ((size_t)64 << 10) /* bytes; alignment and size unit of reservations */
@@ -55,6 +56,29 @@ void hak_vm_unmap_table(void *addr, size_t size, enum hak_cause cause);
 HAK_NODISCARD int hak_vm_commit(void *addr, size_t size, enum hak_cause cause);
 /* Gives physical memory back; the range stays usable and reads as zero when 0 is returned. */
 HAK_NODISCARD int hak_vm_purge(void *addr, size_t size, enum hak_cause cause);
+/*
+ * hak_vm_purge() of `count` ranges, up to HAK_PRIM_RANGES_MAX, by one system call; where the kernel
+ * cannot do that, EAGAIN or ENOSYS, and every range is as it was or purged.
+ */
+HAK_NODISCARD int hak_vm_purge_ranges(const struct hak_prim_range *ranges, size_t count,
+                                      enum hak_cause cause);
+/* Are huge pages to be asked for? The option huge, and a machine whose huge pages have 2 MiB. */
+bool hak_vm_has_huge(void);
+/* Asks for huge pages in a range that need not be usable yet. Once for each reservation. */
+void hak_vm_advise_huge(void *addr, size_t size, enum hak_cause cause);
+
+struct hak_vm_part { /* a usable part of a reservation */
+    void *reservation;
+    size_t reserved; /* bytes */
+    void *start;
+    size_t size; /* bytes */
+};
+/*
+ * Moves a part, contents and all, to `target`, `size` bytes inside another reservation; what is added
+ * reads as zero. Gives the rest of the old reservation back. On error nothing has changed.
+ */
+HAK_NODISCARD int hak_vm_move(const struct hak_vm_part *from, void *target, size_t size,
+                              enum hak_cause cause);
 
 void hak_vm_fork_prepare(void);
 void hak_vm_fork_parent(void);

@@ -25,6 +25,7 @@ static struct {
     _Atomic unsigned long calls[FAKE_SERIES_COUNT];
     _Atomic unsigned long failures[FAKE_SERIES_COUNT];
     _Atomic unsigned long breaches;
+    _Atomic uint64_t clock_ahead_ms;
     _Atomic bool is_exit_registered;
     _Atomic bool is_fork_registered;
     atomic_flag lock; /* guards the rest */
@@ -35,12 +36,13 @@ static struct {
 } g_fake = {.lock = ATOMIC_FLAG_INIT};
 
 static const char *const g_fake_names[FAKE_CALL_COUNT] = {
-    "map", "unmap", "protect", "purge", "limit", "exit-register", "exit-arm", "fork-register"};
+    "map",  "unmap", "protect",       "purge",    "purge-ranges", "huge",
+    "move", "limit", "exit-register", "exit-arm", "fork-register"};
 
 /* ---- the script ---- */
 
 static bool fake_is_memory(enum fake_call call) {
-    return call <= FAKE_PURGE;
+    return call <= FAKE_MOVE;
 }
 
 static bool fake_is_in_series(enum fake_call call, enum fake_call series) {
@@ -154,6 +156,18 @@ static void range_add_locked(uintptr_t start, uintptr_t end) {
     g_fake.ranges[g_fake.range_count++] = (struct fake_range){start, end};
 }
 
+/* Takes [start, end) out of the range that holds it; false: there is none. */
+static bool range_cut_locked(uintptr_t start, uintptr_t end) {
+    struct fake_range *range = range_find_locked(start, end - start);
+    if (range == NULL)
+        return false;
+    struct fake_range whole = *range;
+    *range = g_fake.ranges[--g_fake.range_count];
+    range_add_locked(whole.start, start);
+    range_add_locked(end, whole.end);
+    return true;
+}
+
 static bool fake_is_mapped(const void *addr, size_t size) {
     fake_lock();
     bool is_mapped = range_find_locked((uintptr_t)addr, size) != NULL;
@@ -255,14 +269,7 @@ int hak_prim_unmap(void *addr, size_t size) {
         return fake_breach(FAKE_UNMAP, "not whole OS pages", start, size);
     /* Out of the books first: from the unmap on, another thread may be given the same place. */
     fake_lock();
-    struct fake_range *range = range_find_locked(start, size);
-    bool is_known = range != NULL;
-    if (range) {
-        struct fake_range whole = *range;
-        *range = g_fake.ranges[--g_fake.range_count];
-        range_add_locked(whole.start, start);
-        range_add_locked(start + size, whole.end);
-    }
+    bool is_known = range_cut_locked(start, start + size);
     fake_unlock();
     if (!is_known)
         return fake_breach(FAKE_UNMAP, "not mapped here", start, size);
@@ -299,6 +306,53 @@ int hak_prim_purge(void *addr, size_t size) {
     return fake_answer(FAKE_PURGE, real_hak_prim_purge(addr, size));
 }
 
+int hak_prim_purge_ranges(const struct hak_prim_range *ranges, size_t count) {
+    int error = fake_script_answer(FAKE_PURGE_RANGES);
+    if (error)
+        return fake_answer(FAKE_PURGE_RANGES, error);
+    for (size_t i = 0; i < count; i++) {
+        uintptr_t start = (uintptr_t)ranges[i].start;
+        if (!fake_is_paged(start, ranges[i].size))
+            return fake_breach(FAKE_PURGE_RANGES, "not whole OS pages", start, ranges[i].size);
+        if (!fake_is_mapped(ranges[i].start, ranges[i].size))
+            return fake_breach(FAKE_PURGE_RANGES, "not mapped here", start, ranges[i].size);
+    }
+    if (count == 0 || count > HAK_PRIM_RANGES_MAX)
+        return fake_breach(FAKE_PURGE_RANGES, "no such number of ranges", 0, count);
+    return fake_answer(FAKE_PURGE_RANGES, real_hak_prim_purge_ranges(ranges, count));
+}
+
+int hak_prim_advise_huge(void *addr, size_t size) {
+    int error = fake_script_answer(FAKE_HUGE);
+    if (error)
+        return fake_answer(FAKE_HUGE, error);
+    if (!fake_is_paged((uintptr_t)addr, size))
+        return fake_breach(FAKE_HUGE, "not whole OS pages", (uintptr_t)addr, size);
+    if (!fake_is_mapped(addr, size))
+        return fake_breach(FAKE_HUGE, "not mapped here", (uintptr_t)addr, size);
+    return fake_answer(FAKE_HUGE, real_hak_prim_advise_huge(addr, size));
+}
+
+/* The old range leaves the books, and with it its bytes; the target is in them already. */
+int hak_prim_move(void *addr, size_t old_size, void *target, size_t new_size) {
+    int error = fake_script_answer(FAKE_MOVE);
+    if (error)
+        return fake_answer(FAKE_MOVE, error);
+    uintptr_t start = (uintptr_t)addr;
+    if (!fake_is_paged(start, old_size) || !fake_is_paged((uintptr_t)target, new_size))
+        return fake_breach(FAKE_MOVE, "not whole OS pages", start, old_size);
+    if (!fake_is_mapped(addr, old_size) || !fake_is_mapped(target, new_size))
+        return fake_breach(FAKE_MOVE, "not mapped here", start, old_size);
+    error = real_hak_prim_move(addr, old_size, target, new_size);
+    if (error)
+        return fake_answer(FAKE_MOVE, error);
+    fake_lock();
+    range_cut_locked(start, start + old_size);
+    fake_unlock();
+    fake_discharge(old_size);
+    return 0;
+}
+
 /* ---- prim.h: the system ---- */
 
 size_t hak_prim_page_size(void) {
@@ -317,6 +371,14 @@ int hak_prim_address_space_limit(size_t *out) {
 
 uintptr_t hak_prim_address_hint(void) {
     return g_fake.machine.has_no_hint ? 0 : real_hak_prim_address_hint();
+}
+
+uint64_t hak_prim_clock_ms(void) {
+    return real_hak_prim_clock_ms() + atomic_load(&g_fake.clock_ahead_ms);
+}
+
+void fake_prim_advance_clock(uint64_t ms) {
+    atomic_fetch_add(&g_fake.clock_ahead_ms, ms);
 }
 
 int hak_prim_thread_exit_register(void (*run)(void *value)) {

@@ -29,12 +29,15 @@ enum fake_call {
     FAKE_UNMAP,
     FAKE_PROTECT,
     FAKE_PURGE,
+    FAKE_PURGE_RANGES,
+    FAKE_HUGE, /* hak_prim_advise_huge */
+    FAKE_MOVE,
     FAKE_LIMIT,         /* hak_prim_address_space_limit */
     FAKE_EXIT_REGISTER, /* hak_prim_thread_exit_register */
     FAKE_EXIT_ARM,      /* hak_prim_thread_exit_arm */
     FAKE_FORK_REGISTER, /* hak_prim_fork_register */
     FAKE_CALL_COUNT,
-    FAKE_ANY_MEMORY = FAKE_CALL_COUNT, /* map, unmap, protect and purge, numbered as one series */
+    FAKE_ANY_MEMORY = FAKE_CALL_COUNT, /* map … move, numbered as one series */
     FAKE_ANY,                          /* all of the above */
     FAKE_SERIES_COUNT
 };
@@ -63,6 +66,9 @@ void fake_prim_play(struct fake_script script);
 unsigned long fake_prim_calls(enum fake_call series);
 /* Those that returned an error, whoever refused: script, machine or system. */
 unsigned long fake_prim_failures(enum fake_call series);
+
+/* Makes hak_prim_clock_ms() go ahead of the real clock by as much more. */
+void fake_prim_advance_clock(uint64_t ms);
 
 /* Bytes mapped now, and the most since fake_prim_reset_peak(). */
 size_t fake_prim_mapped(void);

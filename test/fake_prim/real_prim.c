@@ -10,6 +10,10 @@
 #define hak_prim_unmap real_hak_prim_unmap
 #define hak_prim_protect real_hak_prim_protect
 #define hak_prim_purge real_hak_prim_purge
+#define hak_prim_move real_hak_prim_move
+#define hak_prim_advise_huge real_hak_prim_advise_huge
+#define hak_prim_purge_ranges real_hak_prim_purge_ranges
+#define hak_prim_clock_ms real_hak_prim_clock_ms
 #define hak_prim_page_size real_hak_prim_page_size
 #define hak_prim_address_space_limit real_hak_prim_address_space_limit
 #define hak_prim_address_hint real_hak_prim_address_hint

@@ -1,8 +1,10 @@
 /* src/prim/linux/memory.c — mapping primitives. SPDX-License-Identifier: MIT */
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 
 #include "prim/linux/syscall.h"
 #include "prim/prim.h"
@@ -47,4 +49,36 @@ int hak_prim_protect(void *addr, size_t size, enum hak_access access) {
 int hak_prim_purge(void *addr, size_t size) {
     return hak_syscall_error(
         hak_syscall6(SYS_madvise, (long)(uintptr_t)addr, (long)size, MADV_DONTNEED, 0, 0, 0));
+}
+
+/* <sys/pidfd.h> of Linux 6.14: "the process of the calling thread"; earlier kernels say EBADF. */
+enum { PRIM_PIDFD_SELF_PROCESS = -10001 };
+#ifndef SYS_process_madvise
+#define SYS_process_madvise 440 /* Linux 5.10, the same number everywhere; musl 1.2.3 lacks it */
+#endif
+
+_Static_assert(sizeof(struct hak_prim_range) == sizeof(struct iovec), "one is the other");
+_Static_assert(offsetof(struct hak_prim_range, size) == offsetof(struct iovec, iov_len),
+               "one is the other");
+
+int hak_prim_purge_ranges(const struct hak_prim_range *ranges, size_t count) {
+    long result = hak_syscall6(SYS_process_madvise, PRIM_PIDFD_SELF_PROCESS,
+                               (long)(uintptr_t)ranges, (long)count, MADV_DONTNEED, 0, 0);
+    if (hak_syscall_error(result))
+        return hak_syscall_error(result);
+    size_t wanted = 0;
+    for (size_t i = 0; i < count; i++)
+        wanted += ranges[i].size;
+    return (size_t)result == wanted ? 0 : EAGAIN; /* stopped on its way */
+}
+
+int hak_prim_advise_huge(void *addr, size_t size) {
+    return hak_syscall_error(
+        hak_syscall6(SYS_madvise, (long)(uintptr_t)addr, (long)size, MADV_HUGEPAGE, 0, 0, 0));
+}
+
+int hak_prim_move(void *addr, size_t old_size, void *target, size_t new_size) {
+    return hak_syscall_error(hak_syscall6(SYS_mremap, (long)(uintptr_t)addr, (long)old_size,
+                                          (long)new_size, MREMAP_MAYMOVE | MREMAP_FIXED,
+                                          (long)(uintptr_t)target, 0));
 }

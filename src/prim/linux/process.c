@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "prim/linux/syscall.h"
@@ -55,6 +56,12 @@ char **hak_prim_environment(void) {
 
 uint32_t hak_prim_process_id(void) {
     return (uint32_t)hak_syscall6(SYS_getpid, 0, 0, 0, 0, 0, 0);
+}
+
+uint64_t hak_prim_clock_ms(void) {
+    struct timespec now = {0, 0};
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now); /* in the vDSO, or 0 for ever */
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 + 1;
 }
 
 void hak_prim_write_error(const char *text, size_t size) {

@@ -59,7 +59,7 @@ static void check_words(const char *const *words, size_t count) {
     for (size_t i = 0; i < count; i++) {
         CHECK(words[i] != NULL);
         CHECK(strlen(words[i]) > 0);
-        CHECK(strspn(words[i], "abcdefghijklmnopqrstuvwxyz0123456789-") == strlen(words[i]));
+        CHECK(strspn(words[i], "abcdefghijklmnopqrstuvwxyz0123456789-_") == strlen(words[i]));
         for (size_t k = 0; k < i; k++)
             CHECK(strcmp(words[i], words[k]) != 0);
     }
