@@ -234,11 +234,13 @@ size_t hak_block_usable_slow(const void *p, const char *function) {
 /* realloc needs to know what it copies; with checks=1 also that nobody has freed it. */
 static void block_examine(const void *p, const char *function, const struct block_place *place) {
     enum hak_misuse misuse = HAK_MISUSE_NONE;
+    hak_unit slab;
+    uint32_t index;
     if (place->tier != BLOCK_SMALL)
         return;
     if (hak_options.checks)
         misuse = hak_heap_examine(place->owner, place->class_index, p);
-    else if (!hak_slab_is_block_start(p, place->class_index))
+    else if (!hak_slab_locate(p, place->class_index, &slab, &index))
         misuse = HAK_MISUSE_INSIDE;
     if (misuse != HAK_MISUSE_NONE)
         block_misuse(function, p, misuse, place);

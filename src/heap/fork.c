@@ -15,6 +15,7 @@
 #include "base/lock.h"
 #include "heap/heap.h"
 #include "heap/registry.h"
+#include "heap/remote.h"
 #include "prim/prim.h"
 #include "vm/vm.h"
 
@@ -39,6 +40,7 @@ static void fork_child(void) {
     hak_vm_fork_child();
     hak_pool_fork_child();
     hak_meta_fork_child();
+    hak_remote_fork_child();
     hak_registry_fork_child(hak_heap_current());
 }
 

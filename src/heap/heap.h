@@ -45,11 +45,18 @@ struct hak_magazines {
     uint32_t tag; /* id in place, class 0; fixed */
 };
 
+struct hak_packet; /* heap/remote.c */
+struct hak_remote;
+
 struct hak_heap {
     struct hak_magazines magazines;     /* first: the thread's pointer is to both */
     uint32_t id;                        /* fixed; 1 … HAK_TAG_ID_NEVER - 1 */
+    struct hak_remote *remote;          /* owner thread: what it sends to others; NULL: never did */
     uint16_t capacity[HAK_CLASS_COUNT]; /* owner thread, under the lock: slots; 0: no storage yet */
     uint8_t exit_rounds;                /* owner thread: rounds of thread destructors seen */
+    /* Others write here; alone on its line. */
+    alignas(HAK_CACHE_LINE) _Atomic(struct hak_packet *) inbox; /* [A] anyone pushes */
+    _Atomic uint32_t inbox_bytes;                               /* [S] in blocks that wait there */
     alignas(HAK_CACHE_LINE) struct hak_lock lock; /* guards the rest and all [H] of its slabs */
     size_t bytes_out; /* bytes in blocks outside the slabs: live + in magazines */
     uint64_t refill_count;
@@ -111,6 +118,8 @@ struct hak_heap *hak_heap_acquire(void);
 void hak_heap_return(struct hak_heap *heap);
 /* The calling thread's heap, or NULL when it has none; for free, which needs none. */
 struct hak_heap *hak_heap_current(void);
+/* The calling thread's destructors have run: it gets no heap any more. */
+bool hak_heap_is_late(void);
 
 /* Fills the class's magazine and returns one block more. NULL: no memory. */
 void *hak_heap_refill(struct hak_heap *heap, unsigned class_index);
@@ -130,7 +139,10 @@ void hak_heap_put(struct hak_heap *heap, unsigned class_index, void *const *bloc
  * The caller is the heap's thread.
  */
 void hak_heap_flush_above(struct hak_heap *heap, size_t size);
-/* Frees a block of another thread's heap, or of any heap by a thread that has none. */
+/*
+ * Frees a block of another thread's heap, or of any heap by a thread that has none: gathers it, to be
+ * sent home with others, or puts it into its slab. No heap's lock is held.
+ */
 void hak_heap_free_remote(uint32_t owner_id, unsigned class_index, void *p, const char *function);
 /*
  * Looks at a block under its owner's lock: block start, handed out, not free. Exact only when no

@@ -10,6 +10,7 @@
 #include "base/fatal.h"
 #include "heap/heap.h"
 #include "heap/registry.h"
+#include "heap/remote.h"
 #include "prim/prim.h"
 
 /*
@@ -23,6 +24,10 @@ static _Thread_local bool t_lifecycle_is_late;
 struct hak_heap *hak_heap_current(void) {
     struct hak_magazines *magazines = hak_thread_magazines;
     return magazines == &hak_heap_empty ? NULL : (void *)magazines;
+}
+
+bool hak_heap_is_late(void) {
+    return t_lifecycle_is_late;
 }
 
 struct hak_heap *hak_heap_acquire(void) {
@@ -51,6 +56,7 @@ static void lifecycle_thread_exit(void *value) {
     /* Other libraries' destructors may run after ours and free or allocate: we stay to the last. */
     if (++heap->exit_rounds < HAK_PRIM_EXIT_ROUNDS && hak_prim_thread_exit_arm(heap) == 0)
         return;
+    hak_remote_post_all(heap);
     hak_heap_flush_above(heap, LIFECYCLE_KEPT_SIZE_MAX);
     t_lifecycle_is_late = true;
     hak_thread_magazines = (struct hak_magazines *)&hak_heap_empty;
@@ -66,6 +72,7 @@ static void lifecycle_flush_orphans(void) {
     struct hak_heap *emptied = NULL;
     struct hak_heap *heap;
     while ((heap = hak_registry_take_orphan()) != NULL) {
+        hak_remote_post_all(heap); /* after a fork an orphan may have gathered something */
         hak_heap_flush_above(heap, 0);
         heap->next_orphan = emptied;
         emptied = heap;
@@ -78,12 +85,15 @@ static void lifecycle_flush_orphans(void) {
 
 void hak_heap_trim(void) {
     struct hak_heap *own = hak_heap_current();
-    if (own)
+    if (own) {
+        hak_remote_post_all(own);
         hak_heap_flush_above(own, 0);
+    }
     lifecycle_flush_orphans();
     for (uint32_t id = 1; id <= hak_registry_count(); id++) {
         struct hak_heap *heap = hak_registry_heap(id);
         hak_lock_acquire(&heap->lock);
+        hak_remote_drain(heap);
         for (unsigned class_index = 1; class_index < HAK_CLASS_COUNT; class_index++)
             hak_slab_set_trim(&heap->slabs[class_index]);
         hak_lock_release(&heap->lock);
@@ -96,6 +106,7 @@ struct hak_heap_stats hak_heap_stats(void) {
     for (uint32_t id = 1; id <= stats.heap_count; id++) {
         struct hak_heap *heap = hak_registry_heap(id);
         hak_lock_acquire(&heap->lock);
+        hak_remote_drain(heap);
         stats.bytes_out += heap->bytes_out;
         stats.refills += heap->refill_count;
         stats.flushes += heap->flush_count;

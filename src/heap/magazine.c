@@ -16,6 +16,7 @@
 #include "base/fatal.h"
 #include "base/log.h"
 #include "heap/heap.h"
+#include "heap/remote.h"
 
 struct hak_heap_policy hak_heap_policy;
 
@@ -99,6 +100,7 @@ void *hak_heap_refill(struct hak_heap *heap, unsigned class_index) {
     void *block = NULL;
     hak_lock_acquire(&heap->lock);
     heap->refill_count++;
+    hak_remote_drain(heap);
     magazine_grow(heap, class_index);
     unsigned capacity = heap->capacity[class_index];
     if (capacity == 0) { /* no magazine by policy, or no memory for one */
@@ -133,6 +135,7 @@ void hak_heap_flush(struct hak_heap *heap, unsigned class_index, void *p, const 
     struct hak_magazine *magazine = &heap->magazines.of_class[class_index];
     hak_lock_acquire(&heap->lock);
     heap->flush_count++;
+    hak_remote_drain(heap);
     if (!magazine_grow(heap, class_index) && heap->capacity[class_index] > 0)
         magazine_flush_half(heap, class_index, function);
     if (heap->capacity[class_index] > 0) {
@@ -146,6 +149,7 @@ void hak_heap_flush(struct hak_heap *heap, unsigned class_index, void *p, const 
 
 void hak_heap_flush_above(struct hak_heap *heap, size_t size) {
     hak_lock_acquire(&heap->lock);
+    hak_remote_drain(heap);
     for (unsigned class_index = 1; class_index < HAK_CLASS_COUNT; class_index++) {
         if (heap->capacity[class_index] == 0 || hak_size_classes[class_index].size <= size)
             continue;

@@ -1,29 +1,327 @@
 /* src/heap/remote.c — blocks freed by a thread that is not their heap's. SPDX-License-Identifier: MIT */
 
 /*
- * The freer takes the owner's lock and puts the block back into its slab; it never keeps the block
- * for itself, so memory neither drifts between threads nor is shared line by line. While any block
- * of a slab is out, its tag is exact, and heaps never die: the owner read from the tag is the owner.
+ * The freer never keeps the block, so memory neither drifts between threads nor is shared line by
+ * line, and never touches the slab. It sends *records*, up to 64 blocks each, in packets of its own:
+ *
+ *   free -> hak_heap_free_remote -> remote_gather     a bit in an accumulator: (slab, word), mask
+ *                                -> remote_post       accumulator -> record in the owner's open packet
+ *                                -> remote_send       packet -> owner's inbox: one push per 31 records
+ *   whoever holds the owner's lock: hak_remote_drain -> record_apply -> hak_slab_set_put_word
+ *
+ * The message holds the blocks: until a record is applied its blocks are out, so the slab cannot be
+ * released or retagged, and the owner read from its tag is right. Blocks of 4 KiB and more, and those
+ * freed by threads without a heap, go home at once under the owner's lock.
+ *
+ *   packet.in_flight   0: its heap's thread fills it        1: in an inbox, or being drained
+ *
+ * A. in_flight = 0 is a release, and finding it 0 an acquire: the drainer has read before the sender
+ *    writes. B. the push is a release, and taking the inbox an acquire: the sender has written before
+ *    the drainer reads. docs/concurrency.md has the protocol, test/model/ checks it.
+ *
+ * Credit: snmalloc's batches of messages per owner, BatchIt's gathering by slab (ISMM 2024).
  */
 
+#include "heap/remote.h"
+
+#include "arena/meta.h"
+#include "base/atomic.h"
+#include "base/bits.h"
 #include "base/fatal.h"
-#include "heap/heap.h"
 #include "heap/registry.h"
 
-void hak_heap_free_remote(uint32_t owner_id, unsigned class_index, void *p, const char *function) {
-    struct hak_heap *owner = hak_registry_heap(owner_id);
+enum {
+    REMOTE_ACCUMULATORS = 32,
+    REMOTE_OPEN = 4,        /* owners written to at a time */
+    REMOTE_PACKETS_MAX = 8, /* per heap: bounds what is on its way */
+    REMOTE_RECORDS = 31,
+    REMOTE_BLOCKS_MAX = 256,        /* gathered before all is sent */
+    REMOTE_BYTES_MAX = 64 * 1024,   /* the same, in bytes of blocks */
+    REMOTE_DIRECT_SIZE = 4096,      /* bytes: such blocks are worth a lock each */
+    REMOTE_IDLE_BYTES = 256 * 1024, /* waiting in an inbox: its owner seems idle */
+    REMOTE_STRANGER_FREES = 32      /* by a thread without a heap, before it is given one */
+};
+
+struct record {
+    hak_unit slab; /* first unit */
+    uint32_t word; /* of its bitmap */
+    uint64_t mask; /* blocks word × 64 … + 63 */
+};
+
+struct hak_packet {
+    struct hak_packet *next;    /* in an inbox */
+    _Atomic uint32_t in_flight; /* [A] */
+    uint32_t count;             /* records; written by whoever in_flight says */
+    struct record records[REMOTE_RECORDS];
+};
+_Static_assert(sizeof(struct hak_packet) == 512, "a power of two: nothing lost in metadata");
+
+struct open_packet {
+    struct hak_heap *owner;
+    struct hak_packet *packet; /* NULL: none */
+    uint32_t bytes;            /* of the blocks in it */
+};
+
+/* What a heap needs to free others' blocks; made with the first. Its thread only, and fork. */
+struct hak_remote {
+    struct record gathered[REMOTE_ACCUMULATORS]; /* mask 0: nothing */
+    uint32_t block_count;                        /* gathered since all was sent */
+    uint32_t block_bytes;
+    struct open_packet open[REMOTE_OPEN];
+    struct hak_packet *packets[REMOTE_PACKETS_MAX]; /* made one by one; never given back */
+};
+
+static _Thread_local unsigned t_remote_stranger_frees;
+
+static struct hak_heap *remote_owner(uint32_t id) {
+    struct hak_heap *owner = hak_registry_heap(id);
     hak_check(owner != NULL);
-    hak_lock_acquire(&owner->lock);
+    return owner;
+}
+
+/* ---- the owner's side ---- */
+
+static _Noreturn void record_misuse(struct hak_heap *owner, unsigned class_index,
+                                    const struct record *record, enum hak_misuse misuse,
+                                    uint64_t wrong) HAK_NO_LOCK_ANALYSIS {
+    size_t size = hak_size_classes[class_index].size;
+    size_t index = (size_t)record->word * 64 + hak_lowest_bit(wrong);
+    const char *block = (const char *)hak_unit_address(record->slab) + index * size;
+    hak_lock_release(&owner->lock); /* a handler of SIGABRT may allocate on its way out */
+    hak_misuse_fatal("free", block, misuse, size, owner->id);
+}
+
+static void record_apply(struct hak_heap *owner, const struct record *record)
+    HAK_REQUIRES(owner->lock) {
+    uint32_t tag = hak_pagemap_tag(record->slab);
+    hak_check(tag >> HAK_TAG_ID_SHIFT ==
+              owner->id); /* the record's blocks are out: it cannot change */
+    unsigned class_index = (tag & (HAK_TAG_CLASS_LIMIT - 1)) >> 4;
+    uint64_t wrong;
+    enum hak_misuse misuse = hak_slab_set_put_word(
+        &owner->slabs[class_index], class_index, record->slab, record->word, record->mask, &wrong);
+    if (HAK_UNLIKELY(misuse != HAK_MISUSE_NONE))
+        record_misuse(owner, class_index, record, misuse, wrong);
+    unsigned count = hak_popcount(record->mask);
+    owner->bytes_out -= (size_t)count * hak_size_classes[class_index].size;
+    owner->remote_count += count;
+}
+
+void hak_remote_drain(struct hak_heap *heap) {
+    if (hak_atomic_load_relaxed(&heap->inbox) == NULL)
+        return;
+    /* Acquire (B): pairs with the release in remote_send(); all is taken, so there is no ABA. */
+    struct hak_packet *packet = hak_atomic_exchange_acquire(&heap->inbox, NULL);
+    hak_atomic_store_relaxed(&heap->inbox_bytes, 0);
+    while (packet) {
+        struct hak_packet *next = packet->next;
+        for (uint32_t i = 0; i < packet->count; i++)
+            record_apply(heap, &packet->records[i]);
+        packet->count = 0;
+        /* Release (A): we have read before its heap writes. Pairs with packet_find(). */
+        hak_atomic_store_release(&packet->in_flight, 0);
+        packet = next;
+    }
+}
+
+/* ---- the freer's side ---- */
+
+static void remote_send(struct open_packet *open) {
+    struct hak_heap *owner = open->owner;
+    struct hak_packet *packet = open->packet;
+    hak_atomic_store_relaxed(&packet->in_flight, 1);
+    struct hak_packet *first = hak_atomic_load_relaxed(&owner->inbox);
+    do {
+        packet->next = first;
+        /* Release (B): the records are visible before the packet. Pairs with hak_remote_drain();
+         * later pushes continue the release sequence, being read-modify-writes. */
+    } while (!hak_atomic_cas_weak_release(&owner->inbox, &first, packet));
+    uint32_t waiting = hak_atomic_add_relaxed(&owner->inbox_bytes, open->bytes) + open->bytes;
+    open->packet = NULL;
+    open->bytes = 0;
+    if (waiting > REMOTE_IDLE_BYTES && hak_lock_try_acquire(&owner->lock)) {
+        hak_remote_drain(owner);
+        hak_lock_release(&owner->lock);
+    }
+}
+
+/* A packet of the heap that is neither open nor on its way. NULL: all are, or no memory. */
+static struct hak_packet *packet_find(struct hak_remote *remote) {
+    for (unsigned i = 0; i < REMOTE_PACKETS_MAX; i++) {
+        struct hak_packet *packet = remote->packets[i];
+        if (packet == NULL) {
+            packet = hak_meta_alloc(sizeof *packet);
+            if (packet == NULL)
+                return NULL;
+            hak_atomic_store_relaxed(&packet->in_flight, 0);
+            packet->count = 0;
+            remote->packets[i] = packet;
+            return packet;
+        }
+        bool is_open = false;
+        for (unsigned k = 0; k < REMOTE_OPEN; k++)
+            is_open |= remote->open[k].packet == packet;
+        /* Acquire (A): pairs with the release in hak_remote_drain(). */
+        if (!is_open && hak_atomic_load_acquire(&packet->in_flight) == 0)
+            return packet;
+    }
+    return NULL;
+}
+
+static void remote_post(struct hak_remote *remote, struct record record) {
+    uint32_t tag = hak_pagemap_tag(record.slab); /* the record pins the slab */
+    struct hak_heap *owner = remote_owner(tag >> HAK_TAG_ID_SHIFT);
+    struct open_packet *open = &remote->open[owner->id % REMOTE_OPEN];
+    if (open->packet && open->owner != owner)
+        remote_send(open);
+    if (open->packet == NULL) {
+        open->owner = owner;
+        atomic_signal_fence(memory_order_release); /* a fork sees no packet without an owner */
+        open->packet = packet_find(remote);
+    }
+    if (open->packet == NULL) { /* memory is bounded, and progress needs nobody's help */
+        hak_lock_acquire(&owner->lock);
+        hak_remote_drain(owner);
+        record_apply(owner, &record);
+        hak_lock_release(&owner->lock);
+        return;
+    }
+    struct hak_packet *packet = open->packet;
+    packet->records[packet->count] = record;
+    atomic_signal_fence(memory_order_release); /* a fork in between loses the record, no more */
+    packet->count++;
+    open->bytes +=
+        hak_popcount(record.mask) * hak_class_offset_size(tag & (HAK_TAG_CLASS_LIMIT - 1));
+    if (packet->count == REMOTE_RECORDS)
+        remote_send(open);
+}
+
+/* Empties an accumulator. The mask first: a fork in between loses its blocks, and doubles none. */
+static struct record accumulator_take(struct record *accumulator) {
+    struct record record = *accumulator;
+    accumulator->mask = 0;
+    atomic_signal_fence(memory_order_release);
+    return record;
+}
+
+void hak_remote_post_all(struct hak_heap *heap) {
+    struct hak_remote *remote = heap->remote;
+    if (remote == NULL)
+        return;
+    for (unsigned i = 0; i < REMOTE_ACCUMULATORS; i++) {
+        struct record record = accumulator_take(&remote->gathered[i]);
+        if (record.mask)
+            remote_post(remote, record);
+    }
+    for (unsigned i = 0; i < REMOTE_OPEN; i++) {
+        if (remote->open[i].packet)
+            remote_send(&remote->open[i]);
+    }
+    remote->block_count = 0;
+    remote->block_bytes = 0;
+}
+
+static struct hak_remote *remote_make(struct hak_heap *heap) {
+    struct hak_remote *remote = hak_meta_alloc(sizeof *remote);
+    if (remote) {
+        *remote = (struct hak_remote){0};
+        heap->remote = remote;
+    }
+    return remote;
+}
+
+/* Neighbouring words of a slab, and neighbouring slabs, keep apart. */
+static unsigned accumulator_of(hak_unit slab, uint32_t word) {
+    return (slab * 7 + word) % REMOTE_ACCUMULATORS;
+}
+
+static void remote_gather(struct hak_heap *heap, struct hak_remote *remote, struct record record,
+                          uint32_t size) {
+    struct record *accumulator = &remote->gathered[accumulator_of(record.slab, record.word)];
+    if (accumulator->slab != record.slab || accumulator->word != record.word) {
+        struct record full = accumulator_take(accumulator);
+        if (full.mask)
+            remote_post(remote, full);
+        accumulator->slab = record.slab;
+        accumulator->word = record.word;
+        atomic_signal_fence(memory_order_release); /* a fork sees a mask with its own key */
+    }
+    accumulator->mask |= record.mask;
+    remote->block_count++;
+    remote->block_bytes += size;
+    if (remote->block_count >= REMOTE_BLOCKS_MAX || remote->block_bytes >= REMOTE_BYTES_MAX)
+        hak_remote_post_all(heap);
+}
+
+/* The heap that shall gather the block; NULL: it goes home by itself. */
+static struct hak_heap *remote_heap(void) {
+    struct hak_heap *heap = hak_heap_current();
+    if (heap || ++t_remote_stranger_frees < REMOTE_STRANGER_FREES || hak_heap_is_late())
+        return heap;
+    return hak_heap_acquire();
+}
+
+void hak_heap_free_remote(uint32_t owner_id, unsigned class_index, void *p, const char *function) {
+    struct hak_heap *owner = remote_owner(owner_id);
+    uint32_t size = hak_size_classes[class_index].size;
+    hak_unit slab;
+    uint32_t index;
+    if (HAK_UNLIKELY(!hak_slab_locate(p, class_index, &slab, &index)))
+        hak_misuse_fatal(function, p, HAK_MISUSE_INSIDE, size, owner_id);
+    struct hak_heap *heap = remote_heap();
+    struct hak_remote *remote = NULL;
+    if (heap &&
+        hak_heap_policy.capacity_max[class_index] > 0) /* else misuse is to be found at once */
+        remote = heap->remote ? heap->remote : remote_make(heap);
+    bool is_held = remote && size >= REMOTE_DIRECT_SIZE && hak_lock_try_acquire(&owner->lock);
+    if (remote && !is_held) {
+        struct record record = {slab, index / 64, UINT64_C(1) << (index % 64)};
+        const struct record *same = &remote->gathered[accumulator_of(slab, record.word)];
+        if (HAK_UNLIKELY(same->slab == slab && same->word == record.word &&
+                         (same->mask & record.mask)))
+            hak_misuse_fatal(function, p, HAK_MISUSE_DOUBLE_FREE, size, owner_id);
+        remote_gather(heap, remote, record, size);
+        return;
+    }
+    if (!is_held)
+        hak_lock_acquire(&owner->lock);
     hak_heap_put(owner, class_index, &p, 1, function);
     owner->remote_count++;
     hak_lock_release(&owner->lock);
 }
 
 enum hak_misuse hak_heap_examine(uint32_t owner_id, unsigned class_index, const void *p) {
-    struct hak_heap *owner = hak_registry_heap(owner_id);
-    hak_check(owner != NULL);
+    struct hak_heap *owner = remote_owner(owner_id);
     hak_lock_acquire(&owner->lock);
     enum hak_misuse misuse = hak_slab_examine(p, class_index);
     hak_lock_release(&owner->lock);
     return misuse;
+}
+
+/* ---- fork ---- */
+
+static void packet_mark(struct hak_packet *packet, uint32_t in_flight) {
+    if (hak_atomic_load_relaxed(&packet->in_flight) != in_flight) /* else no page is copied */
+        hak_atomic_store_relaxed(&packet->in_flight, in_flight);
+}
+
+void hak_remote_fork_child(void) {
+    for (uint32_t id = 1; id <= hak_registry_count(); id++) {
+        const struct hak_remote *remote = hak_registry_heap(id)->remote;
+        for (unsigned i = 0; remote && i < REMOTE_PACKETS_MAX && remote->packets[i]; i++)
+            packet_mark(remote->packets[i], 0);
+    }
+    for (uint32_t id = 1; id <= hak_registry_count(); id++) {
+        struct hak_packet *packet = hak_atomic_load_relaxed(&hak_registry_heap(id)->inbox);
+        for (; packet; packet = packet->next)
+            packet_mark(packet, 1);
+    }
+    for (uint32_t id = 1; id <= hak_registry_count(); id++) {
+        struct hak_remote *remote = hak_registry_heap(id)->remote;
+        for (unsigned i = 0; remote && i < REMOTE_OPEN; i++) {
+            struct hak_packet *packet = remote->open[i].packet;
+            if (packet && hak_atomic_load_relaxed(&packet->in_flight) == 1)
+                remote->open[i].packet = NULL; /* it was pushed: the inbox has it */
+        }
+    }
 }

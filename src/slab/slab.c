@@ -234,65 +234,82 @@ static size_t slab_block_index(size_t offset, const struct hak_size_class *size_
     return (size_t)((uint64_t)offset * size_class->reciprocal >> HAK_RECIPROCAL_SHIFT);
 }
 
-static size_t slab_offset(const void *p, hak_unit head) {
-    return (uintptr_t)p - (uintptr_t)hak_unit_address(head);
+bool hak_slab_locate(const void *p, unsigned class_index, hak_unit *slab, uint32_t *index) {
+    const struct hak_size_class *size_class = &hak_size_classes[class_index];
+    *slab = slab_head(hak_unit_of(p), size_class);
+    size_t offset = (uintptr_t)p - (uintptr_t)hak_unit_address(*slab);
+    *index = (uint32_t)slab_block_index(offset, size_class);
+    return (size_t)*index * size_class->size == offset && *index < size_class->blocks;
 }
 
-static bool slab_was_handed_out(const struct hak_slab *slab,
-                                const struct hak_size_class *size_class, size_t index) {
-    size_t order = index - slab->first + (index < slab->first ? size_class->blocks : 0);
-    return index < size_class->blocks && order < slab->fresh;
+/* Bits of word `word` that lie in [begin, end). */
+static uint64_t word_range(unsigned word, size_t begin, size_t end) {
+    size_t low = (size_t)word * 64;
+    begin = begin > low ? hak_min(begin - low, 64) : 0;
+    end = end > low ? hak_min(end - low, 64) : 0;
+    uint64_t below_end = end == 64 ? ~UINT64_C(0) : (UINT64_C(1) << end) - 1;
+    uint64_t below_begin = begin == 64 ? ~UINT64_C(0) : (UINT64_C(1) << begin) - 1;
+    return below_end & ~below_begin;
 }
 
-static enum hak_misuse slab_put(struct hak_slab *slab, hak_unit unit,
-                                const struct hak_size_class *size_class, const void *p) {
-    size_t offset = slab_offset(p, unit);
-    size_t index = slab_block_index(offset, size_class);
-    if (HAK_UNLIKELY(index * size_class->size != offset ||
-                     !slab_was_handed_out(slab, size_class, index)))
-        return HAK_MISUSE_INSIDE; /* or in the tail, or where no block was handed out yet */
-    uint64_t *word = slab_word(slab, unit, size_class, (unsigned)(index / 64));
-    uint64_t bit = UINT64_C(1) << (index % 64);
-    if (HAK_UNLIKELY(*word & bit))
+/* The blocks of word `word` that were ever handed out: [first, first + fresh), around the end. */
+static uint64_t slab_handed_out(const struct hak_slab *slab,
+                                const struct hak_size_class *size_class, unsigned word) {
+    size_t blocks = size_class->blocks;
+    size_t end = (size_t)slab->first + slab->fresh;
+    uint64_t bits = word_range(word, slab->first, hak_min(end, blocks));
+    return end > blocks ? bits | word_range(word, 0, end - blocks) : bits;
+}
+
+enum hak_misuse hak_slab_set_put_word(struct hak_slab_set *set, unsigned class_index, hak_unit unit,
+                                      unsigned word, uint64_t mask, uint64_t *wrong) {
+    const struct hak_size_class *size_class = &hak_size_classes[class_index];
+    struct hak_slab *slab = slab_at(unit);
+    hak_assert(slab->class_index == class_index);
+    if (slab->fresh < size_class->blocks) { /* else all were */
+        *wrong = mask & ~slab_handed_out(slab, size_class, word);
+        if (HAK_UNLIKELY(*wrong))
+            return HAK_MISUSE_INSIDE; /* where no block was handed out yet */
+    }
+    uint64_t *bits = slab_word(slab, unit, size_class, word);
+    *wrong = mask & *bits;
+    if (HAK_UNLIKELY(*wrong))
         return HAK_MISUSE_DOUBLE_FREE;
-    *word |= bit;
-    slab->free_count++;
+    *bits |= mask;
+    slab->free_count = (uint16_t)(slab->free_count + hak_popcount(mask));
+    set_settle(set, slab, unit, size_class);
     return HAK_MISUSE_NONE;
 }
 
 enum hak_misuse hak_slab_set_put(struct hak_slab_set *set, unsigned class_index,
                                  void *const *blocks, size_t count, size_t *done) {
-    const struct hak_size_class *size_class = &hak_size_classes[class_index];
-    for (size_t i = 0; i < count; i++) {
-        if (i + SLAB_PREFETCH_DISTANCE < count)
-            __builtin_prefetch(slab_at(hak_unit_of(blocks[i + SLAB_PREFETCH_DISTANCE])), 1);
-        hak_unit unit = slab_head(hak_unit_of(blocks[i]), size_class);
-        struct hak_slab *slab = slab_at(unit);
-        enum hak_misuse misuse = slab_put(slab, unit, size_class, blocks[i]);
-        if (HAK_UNLIKELY(misuse != HAK_MISUSE_NONE)) {
-            *done = i;
+    uint64_t wrong;
+    for (*done = 0; *done < count; ++*done) {
+        size_t ahead = *done + SLAB_PREFETCH_DISTANCE;
+        if (ahead < count)
+            __builtin_prefetch(slab_at(hak_unit_of(blocks[ahead])), 1);
+        hak_unit unit;
+        uint32_t index;
+        if (HAK_UNLIKELY(!hak_slab_locate(blocks[*done], class_index, &unit, &index)))
+            return HAK_MISUSE_INSIDE; /* or in the tail */
+        enum hak_misuse misuse = hak_slab_set_put_word(set, class_index, unit, index / 64,
+                                                       UINT64_C(1) << (index % 64), &wrong);
+        if (HAK_UNLIKELY(misuse != HAK_MISUSE_NONE))
             return misuse;
-        }
-        set_settle(set, slab, unit, size_class);
     }
-    *done = count;
     return HAK_MISUSE_NONE;
-}
-
-bool hak_slab_is_block_start(const void *p, unsigned class_index) {
-    const struct hak_size_class *size_class = &hak_size_classes[class_index];
-    size_t offset = slab_offset(p, slab_head(hak_unit_of(p), size_class));
-    size_t index = slab_block_index(offset, size_class);
-    return index * size_class->size == offset && index < size_class->blocks;
 }
 
 enum hak_misuse hak_slab_examine(const void *p, unsigned class_index) {
     const struct hak_size_class *size_class = &hak_size_classes[class_index];
-    hak_unit unit = slab_head(hak_unit_of(p), size_class);
-    struct hak_slab *slab = slab_at(unit);
-    size_t index = slab_block_index(slab_offset(p, unit), size_class);
-    if (!hak_slab_is_block_start(p, class_index) || !slab_was_handed_out(slab, size_class, index))
+    hak_unit unit;
+    uint32_t index;
+    if (!hak_slab_locate(p, class_index, &unit, &index))
         return HAK_MISUSE_INSIDE;
-    bool is_free = *slab_word(slab, unit, size_class, (unsigned)(index / 64)) >> (index % 64) & 1;
+    struct hak_slab *slab = slab_at(unit);
+    uint64_t bit = UINT64_C(1) << (index % 64);
+    if (!(slab_handed_out(slab, size_class, index / 64) & bit))
+        return HAK_MISUSE_INSIDE;
+    bool is_free = *slab_word(slab, unit, size_class, index / 64) & bit;
     return is_free ? HAK_MISUSE_DOUBLE_FREE : HAK_MISUSE_NONE;
 }

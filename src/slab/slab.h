@@ -78,11 +78,22 @@ enum hak_misuse hak_slab_set_put(struct hak_slab_set *set, unsigned class_index,
 void hak_slab_set_trim(struct hak_slab_set *set);
 
 /*
+ * Where a pointer lies whose tag names the class: the slab's first unit, the block's index in it.
+ * False: it is not the start of a block. Reads only what is fixed while a block is out: no lock.
+ */
+bool hak_slab_locate(const void *p, unsigned class_index, hak_unit *slab, uint32_t *index);
+
+/*
+ * Puts back up to 64 blocks of one slab: those of `mask`, bit k standing for block word × 64 + k. Owner's
+ * lock held. On misuse nothing is put back, and *wrong has the culprits' bits.
+ */
+enum hak_misuse hak_slab_set_put_word(struct hak_slab_set *set, unsigned class_index, hak_unit slab,
+                                      unsigned word, uint64_t mask, uint64_t *wrong);
+
+/*
  * Is this the start of a block that has been handed out and is not known to be free? For a pointer
  * whose tag names the class. Reads the bitmap: owner's lock held.
  */
 enum hak_misuse hak_slab_examine(const void *p, unsigned class_index);
-/* The same without looking at the bitmap, hence without the lock. */
-bool hak_slab_is_block_start(const void *p, unsigned class_index);
 
 #endif

@@ -377,6 +377,12 @@ static void expect_misuse(const void *p, enum hak_misuse misuse) {
     shadow_compare(); /* nothing changed */
 }
 
+static bool is_block_start(const void *p, unsigned class_index) {
+    hak_unit slab;
+    uint32_t index;
+    return hak_slab_locate(p, class_index, &slab, &index);
+}
+
 /* Blocks in every state there is, of classes with both kinds of bitmap and several units. */
 static void misuse_class(unsigned class_index) {
     shadow_start(class_index);
@@ -387,12 +393,12 @@ static void misuse_class(unsigned class_index) {
     hak_unit head = head_of(live);
     char *base = hak_unit_address(head);
     CHECK_EQUAL(hak_slab_examine(live, class_index), HAK_MISUSE_NONE);
-    CHECK(hak_slab_is_block_start(live, class_index));
+    CHECK(is_block_start(live, class_index));
 
     static const size_t inside[] = {1, 8, 15, 16, 17};
     for (size_t i = 0; i < sizeof inside / sizeof inside[0]; i++) {
         if (inside[i] < size) {
-            CHECK(!hak_slab_is_block_start(live + inside[i], class_index));
+            CHECK(!is_block_start(live + inside[i], class_index));
             expect_misuse(live + inside[i], HAK_MISUSE_INSIDE);
         }
     }
@@ -405,7 +411,7 @@ static void misuse_class(unsigned class_index) {
     expect_misuse(base + (first + blocks - 1) % blocks * size, HAK_MISUSE_INSIDE);
     size_t end = g_shadow.size_class->units * HAK_UNIT_SIZE;
     if (end > blocks * size) {
-        CHECK(!hak_slab_is_block_start(base + blocks * size, class_index));
+        CHECK(!is_block_start(base + blocks * size, class_index));
         expect_misuse(base + blocks * size, HAK_MISUSE_INSIDE);
         expect_misuse(base + end - 1, HAK_MISUSE_INSIDE);
     }
@@ -414,7 +420,7 @@ static void misuse_class(unsigned class_index) {
     size_t done;
     CHECK_EQUAL(hak_slab_set_put(&g_shadow.set, class_index, &freed, 1, &done), HAK_MISUSE_NONE);
     expect_misuse(freed, HAK_MISUSE_DOUBLE_FREE);
-    CHECK(hak_slab_is_block_start(freed, class_index));
+    CHECK(is_block_start(freed, class_index));
 
     /* in the middle of a batch: those before it are back, those after it are not */
     void *batch[5];
