@@ -29,6 +29,7 @@
 #include "arena/meta.c"
 #include "arena/pagemap.c"
 #include "arena/pool.c"
+#include "arena/run.c"
 
 #include "slab/size_class.c"
 #include "slab/slab.c"

@@ -52,7 +52,7 @@ static HAK_COLD _Noreturn void block_explain_stray(const char *function, const v
         uint32_t tag = hak_pagemap_tag(head);
         const void *start = hak_unit_address(head);
         size_t distance = (uintptr_t)p - (uintptr_t)start;
-        if (tag == HAK_KIND_SPAN && distance < hak_span_size(start))
+        if (tag == HAK_KIND_SPAN && distance < hak_span_footprint(start))
             hak_misuse_fatal(function, p, HAK_MISUSE_INSIDE, HAK_CLASS_WORD_LARGE, 0);
         if (tag == HAK_KIND_BIG && distance < hak_big_size(start))
             hak_misuse_fatal(function, p, HAK_MISUSE_INSIDE, HAK_CLASS_WORD_BIG, 0);
@@ -61,7 +61,8 @@ static HAK_COLD _Noreturn void block_explain_stray(const char *function, const v
     }
     uint32_t tag = hak_pagemap_tag(unit);
     bool is_unit_start = (uintptr_t)p % HAK_UNIT_SIZE == 0;
-    if (tag == HAK_KIND_SPAN_FREED && is_unit_start)
+    if (tag ==
+        HAK_KIND_SPAN_FREED) /* its colour is forgotten: any pointer there may be the block's */
         hak_misuse_fatal(function, p, HAK_MISUSE_DOUBLE_FREE, HAK_CLASS_WORD_LARGE, 0);
     if (tag == HAK_KIND_BIG_FREED && is_unit_start)
         hak_misuse_fatal(function, p, HAK_MISUSE_DOUBLE_FREE, HAK_CLASS_WORD_BIG, 0);
@@ -80,7 +81,7 @@ static struct block_place block_locate(const void *p, const char *function) {
         return (struct block_place){BLOCK_SMALL, tag >> HAK_TAG_ID_SHIFT,
                                     (tag & (HAK_TAG_CLASS_LIMIT - 1)) >> 4};
     bool is_unit_start = (uintptr_t)p % HAK_UNIT_SIZE == 0;
-    if (tag == HAK_KIND_SPAN && is_unit_start)
+    if (tag == HAK_KIND_SPAN && hak_span_is_start(p))
         return (struct block_place){BLOCK_LARGE, 0, 0};
     if (tag == HAK_KIND_BIG && is_unit_start)
         return (struct block_place){BLOCK_BIG, 0, 0};
@@ -112,26 +113,36 @@ static unsigned block_class_for(size_t size, size_t align) {
     return class_index;
 }
 
-static void *block_alloc_small(unsigned class_index) {
+/* From this size on clearing costs more than a turn past the magazine. */
+enum { BLOCK_ZEROED_SIZE_MIN = 4096 };
+
+static void *block_alloc_small(unsigned class_index, bool *is_zeroed) {
     struct hak_heap *heap = hak_heap_acquire();
     if (heap == NULL)
         return NULL;
     /* The magazine may have blocks: alignment and late threads come here without trying it. */
     struct hak_magazine *magazine = &heap->magazines.of_class[class_index];
     void *p = *magazine->top;
-    if (p)
+    bool wants_zeroed = *is_zeroed && hak_size_classes[class_index].size >= BLOCK_ZEROED_SIZE_MIN;
+    *is_zeroed = false;
+    if (p) {
         magazine->top--;
-    else
-        p = hak_heap_refill(heap, class_index);
+    } else {
+        if (wants_zeroed)
+            p = hak_heap_take_zeroed(heap, class_index);
+        *is_zeroed = p != NULL;
+        if (p == NULL)
+            p = hak_heap_refill(heap, class_index);
+    }
     hak_heap_return(heap);
     return p;
 }
 
+/* *is_zeroed: in: zeroes are wanted; out: the block has nothing else. */
 static void *block_alloc_any(size_t carried, size_t align, bool *is_zeroed) {
-    *is_zeroed = false;
     unsigned class_index = block_class_for(carried, align);
     if (class_index)
-        return block_alloc_small(class_index);
+        return block_alloc_small(class_index, is_zeroed);
     if (carried <= BLOCK_LARGE_MAX && align <= HAK_LARGE_ALIGN_MAX)
         return hak_span_alloc(carried, align, is_zeroed);
     *is_zeroed = true;
@@ -140,13 +151,14 @@ static void *block_alloc_any(size_t carried, size_t align, bool *is_zeroed) {
 
 void *hak_block_alloc(struct hak_block_request request) {
     void *p = NULL;
-    bool is_zeroed;
+    bool is_zeroed = request.must_be_zero;
     if (request.size <= PTRDIFF_MAX && hak_start()) {
         size_t carried = hak_max(request.size + HAK_BLOCK_TAIL, 1);
         p = block_alloc_any(carried, request.align, &is_zeroed);
         if (p == NULL && carried <= BLOCK_LARGE_MAX) { /* what others keep may serve: once */
             hak_heap_trim();
             hak_pool_purge(HAK_CAUSE_OUT_OF_MEMORY);
+            is_zeroed = request.must_be_zero;
             p = block_alloc_any(carried, request.align, &is_zeroed);
         }
     }
@@ -169,7 +181,7 @@ size_t hak_block_good_size(size_t size, size_t align) {
     if (class_index)
         return hak_size_classes[class_index].size - HAK_BLOCK_TAIL;
     bool is_large = carried <= BLOCK_LARGE_MAX && align <= HAK_LARGE_ALIGN_MAX;
-    size_t granule = is_large ? HAK_UNIT_SIZE : hak_vm_page_size();
+    size_t granule = is_large ? HAK_SPAN_GRANULE : hak_vm_page_size();
     return hak_align_up(carried, granule) - HAK_BLOCK_TAIL;
 }
 
@@ -188,7 +200,7 @@ static bool block_size_is_possible(const void *p, size_t size, bool is_aligned,
         return true;
     size_t carried = hak_max(size + HAK_BLOCK_TAIL, 1);
     if (place->tier == BLOCK_LARGE)
-        return hak_align_up(carried, HAK_UNIT_SIZE) == hak_span_size(p);
+        return hak_align_up(carried, HAK_UNIT_SIZE) == hak_span_footprint(p);
     return is_aligned ||
            (place->tier == BLOCK_SMALL && hak_size_class_of(carried) == place->class_index);
 }

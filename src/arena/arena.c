@@ -32,7 +32,9 @@ _Static_assert(sizeof(struct hak_arena) <= ARENA_HEADER_SIZE, "the header holds 
 
 static uint32_t arena_units_for_descriptors(size_t units) {
     size_t line_stride = units * HAK_DESCRIPTOR_SIZE + ARENA_LINE_STAGGER;
-    size_t bytes = ARENA_HEADER_SIZE + units * HAK_DESCRIPTOR_SIZE + HAK_BITMAP_LINES * line_stride;
+    size_t dirty = hak_align_up(units, 64) / 8;
+    size_t bytes =
+        ARENA_HEADER_SIZE + units * HAK_DESCRIPTOR_SIZE + HAK_BITMAP_LINES * line_stride + dirty;
     return (uint32_t)(hak_align_up(bytes, HAK_UNIT_SIZE) / HAK_UNIT_SIZE);
 }
 
@@ -78,7 +80,7 @@ static int arena_cover(hak_unit *first, void *base, size_t size) {
     return hak_pagemap_cover(*first, (uint32_t)(size / HAK_UNIT_SIZE));
 }
 
-struct hak_arena *hak_arena_create(uint32_t unit_count) {
+struct hak_arena *hak_arena_create(uint32_t unit_count, enum hak_lane lane) {
     uint32_t number = hak_atomic_load_relaxed(&hak_arenas.count) + 1;
     if (number > HAK_ARENAS_MAX || unit_count > HAK_UNIT_COUNT_MAX / 2)
         return NULL;
@@ -103,11 +105,18 @@ struct hak_arena *hak_arena_create(uint32_t unit_count) {
     arena->descriptor_bias = descriptors - bias;
     arena->line_bias = lines - bias;
     arena->line_stride = (size_t)units * HAK_DESCRIPTOR_SIZE + ARENA_LINE_STAGGER;
+    arena->dirty = (uint64_t *)(lines + HAK_BITMAP_LINES * arena->line_stride);
+    arena->lane = lane;
     arena->first_unit = first;
     arena->begin = first + meta_units;
     arena->end = first + units;
     arena->frontier = arena->begin;
     arena->committed = first + usable;
+    if (lane == HAK_LANE_HUGE) { /* while most of it has no access yet: it stays one mapping more */
+        hak_unit huge = (hak_unit)hak_align_up(arena->begin, HAK_SUPERSLAB_UNITS);
+        hak_vm_advise_huge(hak_unit_address(huge), (arena->end - huge) * HAK_UNIT_SIZE,
+                           HAK_CAUSE_HUGE);
+    }
     for (hak_unit unit = first; unit < arena->begin; unit++)
         hak_pagemap_set(unit, HAK_KIND_META);
     hak_arenas.list[number] = arena;
@@ -125,6 +134,8 @@ bool hak_arena_commit(struct hak_arena *arena, hak_unit end) {
     hak_assert(end <= arena->end);
     uint32_t there = arena->committed - arena->begin;
     size_t step = hak_min(hak_max(there, ARENA_COMMIT_UNITS_MIN), ARENA_COMMIT_UNITS_MAX);
+    if (arena->lane == HAK_LANE_HUGE)
+        step = hak_align_up(step, HAK_SUPERSLAB_UNITS);
     hak_unit generous = (hak_unit)hak_min(hak_max(end, arena->committed + step), arena->end);
     hak_unit tries[] = {generous, end}; /* when memory is short, ask for what is needed only */
     for (unsigned i = 0; i < 2; i++) {

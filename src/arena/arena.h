@@ -32,10 +32,15 @@ enum {
     HAK_ARENAS_MAX = 255
 };
 
+/* What kind of pages an arena asks the kernel for. */
+enum hak_lane { HAK_LANE_PLAIN, HAK_LANE_HUGE, HAK_LANE_COUNT };
+
 struct hak_arena {
     uintptr_t descriptor_bias; /* [I] address of the descriptor that unit 0 would have */
     uintptr_t line_bias;       /* [I] address of bitmap line 0 that unit 0 would have */
     size_t line_stride;        /* [I] bytes from line k to line k + 1 of a unit */
+    uint64_t *dirty;           /* [P] bit per unit from first_unit on: see arena/run.h */
+    enum hak_lane lane;        /* [I] */
     hak_unit first_unit;       /* [I] */
     hak_unit begin;            /* [I] */
     hak_unit end;              /* [I] */
@@ -73,10 +78,10 @@ HAK_INLINE uint64_t *hak_arena_bitmap_line(const struct hak_arena *arena, hak_un
 }
 
 /*
- * Reserves an arena with room for `unit_count` units and lists it. Caller holds the pool's lock
+ * Reserves an arena of the lane with room for `unit_count` units and lists it. Caller holds the pool's lock
  * (or is start-up); growth is the one system call made under a lock. NULL: no memory.
  */
-struct hak_arena *hak_arena_create(uint32_t unit_count);
+struct hak_arena *hak_arena_create(uint32_t unit_count, enum hak_lane lane);
 
 /* Makes units below `end` usable, in growing steps. Pool's lock held. False: no memory. */
 bool hak_arena_commit(struct hak_arena *arena, hak_unit end);

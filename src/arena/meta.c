@@ -38,7 +38,7 @@ static unsigned meta_list_of(size_t size) {
 }
 
 static char *meta_take_unit(void) {
-    struct hak_pool_run run = hak_pool_take(1, 1);
+    struct hak_pool_run run = hak_pool_take(1, 1, HAK_LANE_PLAIN);
     if (run.first == HAK_UNIT_NONE)
         return NULL;
     hak_pagemap_set(run.first, HAK_KIND_META);

@@ -1,46 +1,45 @@
 /* src/arena/pool.c — the shared pool of free units. SPDX-License-Identifier: MIT */
 
 /*
- * A free run is described in the descriptors of its first and last unit (boundary tags, Knuth 1.5
- * §2.5): `length` is there and nowhere else, so a neighbour finds it in one load. Bins are exact up
- * to 32 units, then 8 per doubling; a bitmap tells which have runs.
+ *   take    hak_pool_take -> lane_take -> hak_run_find          a free run that fits best
+ *                                      -> frontier_take         untouched units of an arena
+ *                                      -> hak_arena_create
+ *   put     hak_pool_put  -> hak_run_insert                     dirty; joins its neighbours
+ *   purge   hak_pool_epoch                                      low water of the epoch = debt
+ *           hak_pool_pay  -> purge_detach                       largest runs first, out of the bins
+ *                         -> purge_detached                     the kernel, without the lock
+ *                         -> purge_return                       back into the bins, clean
  *
- *   take    hak_pool_take -> pool_take_locked -> bins_find          a run that fits best
- *                                             -> frontier_take      untouched units of an arena
- *                                             -> hak_arena_create
- *   put     hak_pool_put -> pool_put_locked                         coalesce, insert
- *
- * What is put back joins free neighbours of the same kind of memory (zeroed or not). No free run
- * reaches above its arena's frontier.
+ * In the huge lane an epoch gives back whole huge pages; parts of them only when the rest of the huge
+ * page was not wanted for some epochs more, because what is cut up stays so.
  */
 
 #include "arena/pool.h"
 
-#include "arena/arena.h"
+#include <errno.h>
+
 #include "arena/pagemap.h"
+#include "arena/run.h"
 #include "base/bits.h"
 #include "base/fatal.h"
 #include "base/lock.h"
 #include "base/log.h"
 
 enum {
-    POOL_EXACT_BINS = 32,
-    POOL_BINS_PER_DOUBLING = 8,
-    POOL_BIN_COUNT = POOL_EXACT_BINS + (24 - 5) * POOL_BINS_PER_DOUBLING,
-    POOL_BIN_WORDS = (POOL_BIN_COUNT + 63) / 64,
-    /* Runs looked at in one bin at first, for a better fit or a lower address. */
-    POOL_SCAN_MAX = 16,
-    /* Runs purged per round: bounds what is missing from the pool meanwhile. */
-    POOL_PURGE_BATCH = 32
+    /* Ranges per round of a purge: one system call, or each its own on kernels that cannot. */
+    POOL_PURGE_BATCH = 256,
+    /* Units one payment may give back: 64 MiB take the kernel some 10 ms in 4 KiB pages. */
+    POOL_PAY_UNITS_MAX = 1024,
+    /* Units of a run worth a system call of its own: at most 16 calls per 32 MiB. */
+    POOL_SINGLE_UNITS_MIN = 32,
+    /* Epochs of debt after which also parts of huge pages go. */
+    POOL_PARTIAL_EPOCHS = 4,
 };
 
-/* Overlay of a descriptor while its unit is the first (all fields) or last (`length`) of a run. */
-struct run {
-    uint32_t length; /* [P] units; 0 in every unit that is not the first or last of a free run */
-    hak_unit next;   /* [P] */
-    hak_unit prev;   /* [P] HAK_UNIT_NONE: first of its bin */
-    bool is_zeroed;  /* [P] */
-};
+/* Bytes of one thing from which it has proved large (design §8; docs/decisions/e4-lanes.md). */
+#define POOL_PROVED_BYTES ((size_t)256 << 10)
+/* Spans this large go to the huge lane whatever the process has. */
+#define POOL_HUGE_ALWAYS_BYTES HAK_SUPERSLAB_SIZE
 
 /* A run that is being given back to the kernel: in no bin. */
 struct purge {
@@ -48,300 +47,312 @@ struct purge {
     uint32_t length;
 };
 
+struct lane {
+    struct hak_lane_runs runs;
+    size_t low_water;     /* units: least that was dirty and free since the epoch began */
+    size_t debt;          /* units: owed to the kernel */
+    unsigned debt_epochs; /* in a row */
+};
+
 static struct {
     struct hak_lock lock;
+    struct lane lanes[HAK_LANE_COUNT];      /* [lock] */
+    _Atomic size_t used_units;              /* [S] taken and not put back */
+    _Atomic size_t debt_bytes;              /* [S] */
+    _Atomic bool is_epoch_off;              /* [A] the kernel refuses to take memory back */
     bool is_purging;                        /* [lock] */
     unsigned purging_count;                 /* [lock] */
     struct purge purging[POOL_PURGE_BATCH]; /* [lock] written by the purging thread only */
-    size_t free_units;                      /* [lock] */
-    size_t free_zeroed_units;               /* [lock] */
-    uint64_t bin_bitmap[POOL_BIN_WORDS];    /* [lock] 1: the bin has runs */
-    hak_unit bins[POOL_BIN_COUNT];          /* [lock] first runs */
 } g_pool = {.lock = HAK_LOCK_INIT(HAK_RANK_POOL)};
 
-static struct run *run_of(hak_unit unit) {
-    return hak_unit_descriptor(unit);
+/* 4 MiB: below, a process lives in 4 KiB pages and what it does not touch costs nothing (E4). */
+struct hak_pool_policy hak_pool_policy = {.huge_from = 64};
+
+static struct lane *lane_of(hak_unit unit) {
+    return &g_pool.lanes[hak_arena_of(unit)->lane];
 }
 
-/* ---- bins ---- */
-
-static unsigned bin_of(uint32_t length) {
-    if (length <= POOL_EXACT_BINS)
-        return length - 1;
-    unsigned log2 = hak_highest_bit(length);
-    unsigned eighth = (length >> (log2 - 3)) & 7;
-    return POOL_EXACT_BINS + (log2 - 5) * POOL_BINS_PER_DOUBLING + eighth;
-}
-
-static void bins_insert(hak_unit first, uint32_t length, bool is_zeroed) {
-    unsigned bin = bin_of(length);
-    struct run *run = run_of(first);
-    run_of(first + length - 1)->length = length;
-    run->length = length;
-    run->is_zeroed = is_zeroed;
-    run->prev = HAK_UNIT_NONE;
-    run->next = g_pool.bins[bin];
-    if (run->next != HAK_UNIT_NONE)
-        run_of(run->next)->prev = first;
-    g_pool.bins[bin] = first;
-    g_pool.bin_bitmap[bin / 64] |= UINT64_C(1) << (bin % 64);
-    g_pool.free_units += length;
-    g_pool.free_zeroed_units += is_zeroed ? length : 0;
-}
-
-static void bins_remove(hak_unit first) {
-    struct run *run = run_of(first);
-    unsigned bin = bin_of(run->length);
-    if (run->next != HAK_UNIT_NONE)
-        run_of(run->next)->prev = run->prev;
-    if (run->prev != HAK_UNIT_NONE)
-        run_of(run->prev)->next = run->next;
-    else
-        g_pool.bins[bin] = run->next;
-    if (g_pool.bins[bin] == HAK_UNIT_NONE)
-        g_pool.bin_bitmap[bin / 64] &= ~(UINT64_C(1) << (bin % 64));
-    g_pool.free_units -= run->length;
-    g_pool.free_zeroed_units -= run->is_zeroed ? run->length : 0;
-    run_of(first + run->length - 1)->length = 0;
-    run->length = 0;
-}
-
-/* Next non-empty bin at or above `bin`; POOL_BIN_COUNT when there is none. */
-static unsigned bins_next(unsigned bin) {
-    if (bin >= POOL_BIN_COUNT)
-        return POOL_BIN_COUNT;
-    unsigned word = bin / 64;
-    uint64_t bits = g_pool.bin_bitmap[word] & (~UINT64_C(0) << (bin % 64));
-    while (bits == 0) {
-        if (++word == POOL_BIN_WORDS)
-            return POOL_BIN_COUNT;
-        bits = g_pool.bin_bitmap[word];
-    }
-    return word * 64 + hak_lowest_bit(bits);
-}
-
-/* Alignment is of addresses; the window's base is a multiple of 1 GiB. */
-static hak_unit unit_align_up(hak_unit unit, uint32_t align) {
-    return (unit + align - 1) & ~(align - 1);
-}
-
-/* The run that holds an aligned block and fits best, of equals the lowest; NONE: no such run. */
-static hak_unit bins_find(uint32_t count, uint32_t align, uint32_t scan_max) {
-    for (unsigned bin = bins_next(bin_of(count)); bin < POOL_BIN_COUNT; bin = bins_next(bin + 1)) {
-        hak_unit best = HAK_UNIT_NONE;
-        uint32_t best_length = UINT32_MAX;
-        hak_unit first = g_pool.bins[bin];
-        for (uint32_t i = 0; first != HAK_UNIT_NONE && i < scan_max; i++) {
-            const struct run *run = run_of(first);
-            uint32_t lead = unit_align_up(first, align) - first;
-            bool fits = run->length >= lead && run->length - lead >= count;
-            bool is_better =
-                run->length < best_length || (run->length == best_length && first < best);
-            if (fits && is_better) {
-                best = first;
-                best_length = run->length;
-            }
-            first = run->next;
-        }
-        if (best != HAK_UNIT_NONE)
-            return best;
-    }
-    return HAK_UNIT_NONE;
-}
-
-/* ---- put ---- */
-
-static void pool_put_locked(hak_unit first, uint32_t count, bool is_zeroed) {
-    hak_lock_assert_held(&g_pool.lock);
-    const struct hak_arena *arena = hak_arena_of(first);
-    hak_assert(first >= arena->begin);
-    hak_assert(first + count <= arena->frontier);
-    if (first > arena->begin) {
-        uint32_t length = run_of(first - 1)->length;
-        if (length > 0 && run_of(first - length)->is_zeroed == is_zeroed) {
-            bins_remove(first - length);
-            first -= length;
-            count += length;
-        }
-    }
-    hak_unit after = first + count;
-    if (after < arena->frontier && run_of(after)->length > 0 &&
-        run_of(after)->is_zeroed == is_zeroed) {
-        uint32_t length = run_of(after)->length;
-        bins_remove(after);
-        count += length;
-    }
-    bins_insert(first, count, is_zeroed);
-}
-
-void hak_pool_put(hak_unit first, uint32_t count) {
-    hak_log(HAK_LOG_POOL, "put", first, count);
-    hak_lock_acquire(&g_pool.lock);
-    pool_put_locked(first, count, false);
-    hak_lock_release(&g_pool.lock);
+enum hak_lane hak_pool_lane(size_t bytes) {
+    if (!hak_vm_has_huge())
+        return HAK_LANE_PLAIN;
+    size_t from = hak_atomic_load_relaxed(&hak_pool_policy.huge_from);
+    bool is_large_process = hak_atomic_load_relaxed(&g_pool.used_units) >= from;
+    bool is_huge = (bytes >= POOL_PROVED_BYTES && is_large_process) || from == 0 ||
+                   bytes >= POOL_HUGE_ALWAYS_BYTES;
+    return is_huge ? HAK_LANE_HUGE : HAK_LANE_PLAIN;
 }
 
 /* ---- take ---- */
 
-/* Cuts [start, start + count) out of a run that was in the bins; the rest goes back there. */
-static struct hak_pool_run run_cut(hak_unit first, hak_unit start, uint32_t count) {
-    uint32_t length = run_of(first)->length;
-    bool is_zeroed = run_of(first)->is_zeroed;
-    bins_remove(first);
-    if (start > first)
-        bins_insert(first, start - first, is_zeroed);
-    if (first + length > start + count)
-        bins_insert(start + count, first + length - start - count, is_zeroed);
-    return (struct hak_pool_run){start, is_zeroed};
+static void lane_note_low_water(struct lane *lane) {
+    lane->low_water = hak_min(lane->low_water, lane->runs.dirty_units);
 }
 
 /* Untouched units above the arena's frontier, joined to a free run just below it. */
-static struct hak_pool_run frontier_take(struct hak_arena *arena, uint32_t count, uint32_t align) {
+static struct hak_pool_run frontier_take(struct lane *lane, struct hak_arena *arena, uint32_t count,
+                                         uint32_t align) {
     const struct hak_pool_run none = {HAK_UNIT_NONE, false};
     hak_unit below = arena->frontier;
-    uint32_t tail = arena->frontier > arena->begin ? run_of(arena->frontier - 1)->length : 0;
-    hak_unit start = unit_align_up(below - tail, align);
-    if (start >= below) { /* the tail is of no use */
-        tail = 0;
-        start = unit_align_up(below, align);
-    }
-    if (start > arena->end || count > arena->end - start || !hak_arena_commit(arena, start + count))
+    uint32_t tail = below > arena->begin ? hak_run_of(below - 1)->length : 0;
+    hak_unit start = hak_unit_align_up(below - tail, align);
+    if (start > arena->end || count > arena->end - start)
         return none;
-    bool is_zeroed = true;
-    if (tail > 0) {
-        is_zeroed = run_of(below - tail)->is_zeroed;
-        bins_remove(below - tail);
-        if (start > below - tail)
-            bins_insert(below - tail, start - (below - tail), is_zeroed);
-    }
-    arena->frontier = start + count;
-    if (start > below)
-        pool_put_locked(below, start - below, true);
-    return (struct hak_pool_run){start, is_zeroed};
+    hak_unit end = start + count;
+    if (!hak_arena_commit(arena, end))
+        return none;
+    arena->frontier = (hak_unit)hak_max(end, below);
+    if (arena->frontier > below)
+        hak_run_insert(&lane->runs, below, arena->frontier - below); /* joins the tail */
+    uint32_t dirty = hak_run_cut(&lane->runs, below - tail, start, count);
+    return (struct hak_pool_run){start, dirty == 0};
 }
 
-static struct hak_pool_run pool_take_locked(uint32_t count, uint32_t align) {
-    hak_lock_assert_held(&g_pool.lock);
-    hak_unit found = bins_find(count, align, POOL_SCAN_MAX);
-    /* Before memory grows, look at every run: those in front of a bin may all be a little short. */
-    if (found == HAK_UNIT_NONE)
-        found = bins_find(count, align, UINT32_MAX);
-    if (found != HAK_UNIT_NONE)
-        return run_cut(found, unit_align_up(found, align), count);
-    for (uint32_t i = 1; i <= hak_atomic_load_relaxed(&hak_arenas.count); i++) {
-        struct hak_pool_run run = frontier_take(hak_arenas.list[i], count, align);
-        if (run.first != HAK_UNIT_NONE)
-            return run;
+static struct hak_pool_run lane_take(enum hak_lane which, uint32_t count, uint32_t align,
+                                     bool may_reserve) {
+    struct lane *lane = &g_pool.lanes[which];
+    struct hak_pool_run run = {HAK_UNIT_NONE, false};
+    hak_unit found = hak_run_find(&lane->runs, count, align);
+    if (found != HAK_UNIT_NONE) {
+        run.first = hak_unit_align_up(found, align);
+        run.is_zeroed = hak_run_cut(&lane->runs, found, run.first, count) == 0;
     }
-    struct hak_arena *arena = hak_arena_create(count + align - 1);
-    if (arena == NULL)
-        return (struct hak_pool_run){HAK_UNIT_NONE, false};
-    return frontier_take(arena, count, align);
+    uint32_t arena_count = hak_atomic_load_relaxed(&hak_arenas.count);
+    for (uint32_t i = 1; i <= arena_count && run.first == HAK_UNIT_NONE; i++) {
+        if (hak_arenas.list[i]->lane == which)
+            run = frontier_take(lane, hak_arenas.list[i], count, align);
+    }
+    struct hak_arena *arena = NULL;
+    if (run.first == HAK_UNIT_NONE && may_reserve)
+        arena = hak_arena_create(count + align - 1, which);
+    if (arena)
+        run = frontier_take(lane, arena, count, align);
+    lane_note_low_water(lane);
+    return run;
 }
 
 bool hak_pool_init(void) {
     hak_lock_acquire(&g_pool.lock);
-    bool is_ready = hak_atomic_load_relaxed(&hak_arenas.count) > 0 || hak_arena_create(1) != NULL;
+    bool is_ready = hak_atomic_load_relaxed(&hak_arenas.count) > 0 ||
+                    hak_arena_create(1, HAK_LANE_PLAIN) != NULL;
     hak_lock_release(&g_pool.lock);
     return is_ready;
 }
 
-struct hak_pool_run hak_pool_take(uint32_t count, uint32_t align) {
+struct hak_pool_run hak_pool_take(uint32_t count, uint32_t align, enum hak_lane lane) {
     hak_assert(count > 0);
     hak_assert(hak_is_power_of_two(align));
+    enum hak_lane other = lane == HAK_LANE_PLAIN ? HAK_LANE_HUGE : HAK_LANE_PLAIN;
     hak_lock_acquire(&g_pool.lock);
-    struct hak_pool_run run = pool_take_locked(count, align);
+    struct hak_pool_run run = lane_take(lane, count, align, true);
+    if (HAK_UNLIKELY(run.first == HAK_UNIT_NONE))
+        run = lane_take(other, count, align, false);
     hak_lock_release(&g_pool.lock);
+    if (run.first != HAK_UNIT_NONE)
+        hak_atomic_add_relaxed(&g_pool.used_units, count);
     hak_log(HAK_LOG_POOL, "take", run.first, count);
     return run;
 }
 
-bool hak_pool_extend(hak_unit first, uint32_t old_count, uint32_t new_count) {
-    struct hak_arena *arena = hak_arena_of(first);
-    uint32_t added = new_count - old_count;
-    hak_unit after = first + old_count;
-    bool is_grown = false;
+/* ---- put, extend ---- */
+
+void hak_pool_put(hak_unit first, uint32_t count) {
+    hak_log(HAK_LOG_POOL, "put", first, count);
+    hak_atomic_sub_relaxed(&g_pool.used_units, count);
     hak_lock_acquire(&g_pool.lock);
-    uint32_t length = after < arena->frontier ? run_of(after)->length : 0;
-    if (length >= added) {
-        run_cut(after, after, added);
-        is_grown = true;
-    } else if (after + length == arena->frontier && added <= arena->end - after &&
-               hak_arena_commit(arena, after + added)) {
-        if (length > 0)
-            bins_remove(after);
-        arena->frontier = after + added;
-        is_grown = true;
-    }
+    hak_dirty_set(first, count, true);
+    hak_run_insert(&lane_of(first)->runs, first, count);
     hak_lock_release(&g_pool.lock);
+}
+
+static bool extend_locked(struct hak_arena *arena, hak_unit after, uint32_t added) {
+    struct lane *lane = &g_pool.lanes[arena->lane];
+    uint32_t length = after < arena->frontier ? hak_run_of(after)->length : 0;
+    if (length < added) {
+        hak_unit end = after + added;
+        if (after + length != arena->frontier || added > arena->end - after ||
+            !hak_arena_commit(arena, end))
+            return false;
+        hak_unit below = arena->frontier;
+        arena->frontier = end;
+        hak_run_insert(&lane->runs, below, end - below);
+    }
+    hak_run_cut(&lane->runs, after, after, added);
+    lane_note_low_water(lane);
+    return true;
+}
+
+bool hak_pool_extend(hak_unit first, uint32_t old_count, uint32_t new_count) {
+    uint32_t added = new_count - old_count;
+    hak_lock_acquire(&g_pool.lock);
+    bool is_grown = extend_locked(hak_arena_of(first), first + old_count, added);
+    hak_lock_release(&g_pool.lock);
+    if (is_grown)
+        hak_atomic_add_relaxed(&g_pool.used_units, added);
     return is_grown;
 }
 
 /* ---- purge ---- */
 
+/* What of the run may be given back now: in the huge lane whole huge pages, unless parts may go too. */
+static bool purge_part(hak_unit first, enum hak_lane lane, bool whole_pages_only, size_t units_max,
+                       struct purge *out) {
+    hak_unit start = first;
+    uint32_t count = hak_run_of(first)->length;
+    if (!hak_dirty_trim(&start, &count))
+        return false;
+    hak_unit end = start + count;
+    if (lane == HAK_LANE_HUGE && whole_pages_only) {
+        /* The page is whole also where its edge is free and clean. */
+        hak_unit run_end = first + hak_run_of(first)->length;
+        start = hak_unit_align_up((hak_unit)hak_max(first, start & ~(HAK_SUPERSLAB_UNITS - 1)),
+                                  HAK_SUPERSLAB_UNITS);
+        end = (hak_unit)hak_min(hak_unit_align_up(end, HAK_SUPERSLAB_UNITS), run_end) &
+              ~(HAK_SUPERSLAB_UNITS - 1);
+        units_max = hak_max(units_max & ~(size_t)(HAK_SUPERSLAB_UNITS - 1), HAK_SUPERSLAB_UNITS);
+    }
+    if (start >= end)
+        return false;
+    count = (uint32_t)hak_min(end - start, units_max); /* from the end: low addresses serve first */
+    *out = (struct purge){end - count, count};
+    return true;
+}
+
+struct purge_wish {
+    size_t units_max; /* in all */
+    uint32_t run_min; /* units: smaller parts stay */
+    bool whole_pages_only;
+};
+
 /*
- * Takes dirty runs out of the bins, so that the kernel can be called without the lock. They stay
- * listed meanwhile: a child forked now finds them there.
+ * Takes dirty runs of a lane out of the bins, largest first, so that the kernel can be called without
+ * the lock. They stay listed meanwhile: a child forked now finds them there. Returns dirty units.
  */
-static unsigned purge_detach(void) {
-    unsigned count = 0;
-    hak_lock_acquire(&g_pool.lock);
-    for (unsigned bin = bins_next(0); bin < POOL_BIN_COUNT && count < POOL_PURGE_BATCH;
-         bin = bins_next(bin + 1)) {
+static size_t purge_detach(enum hak_lane which, struct purge_wish wish) {
+    struct hak_lane_runs *runs = &g_pool.lanes[which].runs;
+    size_t units = 0;
+    for (unsigned bin = HAK_RUN_BIN_COUNT; bin-- > 0 && runs->dirty_units > 0;) {
         hak_unit next;
-        for (hak_unit first = g_pool.bins[bin]; first != HAK_UNIT_NONE && count < POOL_PURGE_BATCH;
-             first = next) {
-            struct run *run = run_of(first);
+        for (hak_unit first = runs->bins[bin]; first != HAK_UNIT_NONE; first = next) {
+            const struct hak_run *run = hak_run_of(first);
             next = run->next;
-            if (run->is_zeroed)
+            struct purge part;
+            if (units >= wish.units_max || g_pool.purging_count == POOL_PURGE_BATCH)
+                return units;
+            if (run->dirty_count == 0 || run->length < wish.run_min ||
+                !purge_part(first, which, wish.whole_pages_only, wish.units_max - units, &part))
                 continue;
-            g_pool.purging[count++] = (struct purge){first, run->length};
-            bins_remove(first);
+            units += hak_run_cut(runs, first, part.first, part.length);
+            g_pool.purging[g_pool.purging_count++] = part;
         }
     }
-    g_pool.purging_count = count;
-    hak_lock_release(&g_pool.lock);
-    return count;
+    return units;
+}
+
+/* Calls the kernel for what is listed; false: it refused. Only this thread changes the list. */
+static bool purge_detached(enum hak_cause cause) {
+    struct hak_prim_range ranges[POOL_PURGE_BATCH];
+    for (unsigned i = 0; i < g_pool.purging_count; i++)
+        ranges[i] = (struct hak_prim_range){hak_unit_address(g_pool.purging[i].first),
+                                            g_pool.purging[i].length * HAK_UNIT_SIZE};
+    if (g_pool.purging_count > 1 && hak_vm_purge_ranges(ranges, g_pool.purging_count, cause) == 0)
+        return true;
+    int error = 0;
+    for (unsigned i = 0; i < g_pool.purging_count && error == 0; i++)
+        error = hak_vm_purge(ranges[i].start, ranges[i].size, cause);
+    return error == 0;
 }
 
 static void purge_return(bool is_purged) {
-    hak_lock_acquire(&g_pool.lock);
-    struct purge done = g_pool.purging[--g_pool.purging_count];
-    pool_put_locked(done.first, done.length, is_purged);
-    hak_lock_release(&g_pool.lock);
+    while (g_pool.purging_count > 0) {
+        struct purge done = g_pool.purging[--g_pool.purging_count];
+        if (is_purged)
+            hak_dirty_set(done.first, done.length, false);
+        hak_run_insert(&lane_of(done.first)->runs, done.first, done.length);
+    }
 }
 
-/* One thread purges at a time; others have nothing to wait for. */
-static bool purge_begin(void) {
+/* One round; the units given back. One thread purges at a time: others have nothing to wait for. */
+static size_t purge_round(enum hak_lane lane, struct purge_wish wish, enum hak_cause cause) {
     hak_lock_acquire(&g_pool.lock);
     bool may_begin = !g_pool.is_purging;
-    g_pool.is_purging = true;
+    size_t units = may_begin ? purge_detach(lane, wish) : 0;
+    g_pool.is_purging |= units > 0;
     hak_lock_release(&g_pool.lock);
-    return may_begin;
+    if (units == 0)
+        return 0;
+    bool is_purged = purge_detached(cause);
+    hak_lock_acquire(&g_pool.lock);
+    purge_return(is_purged);
+    g_pool.is_purging = false;
+    hak_lock_release(&g_pool.lock);
+    if (!is_purged && cause == HAK_CAUSE_EPOCH)
+        hak_atomic_store_relaxed(&g_pool.is_epoch_off, true);
+    return is_purged ? units : 0;
 }
 
 size_t hak_pool_purge(enum hak_cause cause) {
-    size_t bytes = 0;
-    bool is_refused = false;
-    unsigned count = POOL_PURGE_BATCH;
-    if (!purge_begin())
-        return 0;
-    /* A refused run goes back dirty; one refusal ends the purge, or it would be found again. */
-    while (count == POOL_PURGE_BATCH && !is_refused) {
-        count = purge_detach();
-        for (unsigned i = count; i-- > 0;) {
-            struct purge run = g_pool.purging[i]; /* only this thread changes the list */
-            size_t size = run.length * HAK_UNIT_SIZE;
-            is_refused = is_refused || hak_vm_purge(hak_unit_address(run.first), size, cause) != 0;
-            bytes += is_refused ? 0 : size;
-            purge_return(!is_refused);
-        }
+    const struct purge_wish all = {.units_max = SIZE_MAX};
+    size_t units = 0;
+    for (int lane = 0; lane < HAK_LANE_COUNT; lane++) {
+        size_t round;
+        while ((round = purge_round((enum hak_lane)lane, all, cause)) > 0)
+            units += round;
     }
-    hak_lock_acquire(&g_pool.lock);
-    g_pool.is_purging = false;
-    hak_lock_release(&g_pool.lock);
-    return bytes;
+    return units * HAK_UNIT_SIZE;
 }
+
+/* ---- epochs ---- */
+
+size_t hak_pool_debt(void) {
+    return hak_atomic_load_relaxed(&g_pool.debt_bytes);
+}
+
+static void debt_publish(void) {
+    size_t units = g_pool.lanes[HAK_LANE_PLAIN].debt + g_pool.lanes[HAK_LANE_HUGE].debt;
+    hak_atomic_store_relaxed(&g_pool.debt_bytes, units * HAK_UNIT_SIZE);
+}
+
+size_t hak_pool_epoch(void) {
+    size_t retain = hak_atomic_load_relaxed(&hak_pool_policy.retain_units);
+    bool is_off = hak_atomic_load_relaxed(&g_pool.is_epoch_off);
+    hak_lock_acquire(&g_pool.lock);
+    for (int i = 0; i < HAK_LANE_COUNT; i++) {
+        struct lane *lane = &g_pool.lanes[i];
+        lane->debt = lane->low_water > retain && !is_off ? lane->low_water - retain : 0;
+        lane->debt_epochs = lane->debt > 0 ? lane->debt_epochs + 1 : 0;
+        lane->low_water = lane->runs.dirty_units;
+    }
+    debt_publish();
+    hak_lock_release(&g_pool.lock);
+    return hak_pool_debt();
+}
+
+size_t hak_pool_pay(void) {
+    size_t paid = 0;
+    for (int i = 0; i < HAK_LANE_COUNT; i++) {
+        struct lane *lane = &g_pool.lanes[i];
+        hak_lock_acquire(&g_pool.lock);
+        size_t debt = lane->debt;
+        struct purge_wish wish = {
+            .units_max = hak_min(debt, POOL_PAY_UNITS_MAX - paid),
+            .run_min = hak_vm_can_purge_ranges() ? 1 : POOL_SINGLE_UNITS_MIN,
+            .whole_pages_only = lane->debt_epochs < POOL_PARTIAL_EPOCHS,
+        };
+        hak_lock_release(&g_pool.lock);
+        if (wish.units_max == 0)
+            continue;
+        size_t units = purge_round((enum hak_lane)i, wish, HAK_CAUSE_EPOCH);
+        paid += units;
+        hak_lock_acquire(&g_pool.lock);
+        /* Nothing found: the rest of the debt lies in pieces that stay. */
+        lane->debt = units > 0 ? lane->debt - hak_min(units, lane->debt) : 0;
+        debt_publish();
+        hak_lock_release(&g_pool.lock);
+    }
+    return paid * HAK_UNIT_SIZE;
+}
+
+/* ---- statistics, fork ---- */
 
 struct hak_pool_stats hak_pool_stats(void) {
     struct hak_pool_stats stats = {0};
@@ -352,8 +363,11 @@ struct hak_pool_stats hak_pool_stats(void) {
         stats.committed += (arena->committed - arena->first_unit) * HAK_UNIT_SIZE;
         stats.metadata += (arena->begin - arena->first_unit) * HAK_UNIT_SIZE;
     }
-    stats.free = g_pool.free_units * HAK_UNIT_SIZE;
-    stats.free_zeroed = g_pool.free_zeroed_units * HAK_UNIT_SIZE;
+    for (int i = 0; i < HAK_LANE_COUNT; i++) {
+        const struct hak_lane_runs *runs = &g_pool.lanes[i].runs;
+        stats.free += runs->free_units * HAK_UNIT_SIZE;
+        stats.free_zeroed += (runs->free_units - runs->dirty_units) * HAK_UNIT_SIZE;
+    }
     hak_lock_release(&g_pool.lock);
     return stats;
 }
@@ -369,7 +383,6 @@ void hak_pool_fork_parent(void) HAK_NO_LOCK_ANALYSIS {
 /* The thread that was purging does not exist here; whether its runs were purged is not known. */
 void hak_pool_fork_child(void) {
     hak_lock_reset(&g_pool.lock);
-    while (g_pool.purging_count > 0)
-        purge_return(false);
+    purge_return(false);
     g_pool.is_purging = false;
 }

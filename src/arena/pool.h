@@ -1,8 +1,9 @@
 /* src/arena/pool.h — the shared pool of free units. SPDX-License-Identifier: MIT */
 
 /*
- * Runs of free units, coalescing, best fit. What was handed out once and came back waits here,
- * still backed by memory; what was never handed out lies above each arena's frontier.
+ * Runs of free units, coalescing, best fit, in two *lanes*: plain, and huge, whose arenas ask the
+ * kernel for huge pages. What was handed out once and came back waits here, still backed by memory,
+ * until nobody wanted it for an epoch; what was never handed out lies above each arena's frontier.
  *
  * All functions: any thread; they take the pool's lock, and may grow an arena under it.
  */
@@ -11,6 +12,7 @@
 
 #include <stdbool.h>
 
+#include "arena/arena.h"
 #include "arena/unit.h"
 #include "base/compiler.h"
 #include "stats/ledger.h"
@@ -28,15 +30,28 @@ struct hak_pool_stats { /* bytes */
     size_t free_zeroed; /* of these, given back to the kernel */
 };
 
+/* What ACE decides and the pool follows. Read and written relaxed, any time. */
+struct hak_pool_policy {
+    _Atomic size_t huge_from;    /* units in use, from which on what has proved large is huge */
+    _Atomic size_t retain_units; /* free dirty units of each lane that no epoch gives back */
+};
+extern HAK_INTERNAL struct hak_pool_policy hak_pool_policy;
+
 /* Makes the first arena, and with it the window and the pagemap. Start-up. False: no memory. */
 HAK_NODISCARD bool hak_pool_init(void);
 
 /*
- * Takes `count` units whose first is a multiple of `align` units from the address 0 (power of two,
- * at most 16,384: 1 GiB). Their tags are HAK_KIND_NONE or say what was freed there last; the taker
- * sets those that matter to it.
+ * The lane for more of something that has `bytes` already: huge, when that is much and the process is
+ * large, or when the option says so.
  */
-HAK_NODISCARD struct hak_pool_run hak_pool_take(uint32_t count, uint32_t align);
+enum hak_lane hak_pool_lane(size_t bytes);
+
+/*
+ * Takes `count` units whose first is a multiple of `align` units from the address 0 (power of two,
+ * at most 16,384: 1 GiB); from the other lane when there is no memory for the wanted one. Their tags
+ * are HAK_KIND_NONE or say what was freed there last; the taker sets those that matter to it.
+ */
+HAK_NODISCARD struct hak_pool_run hak_pool_take(uint32_t count, uint32_t align, enum hak_lane lane);
 
 /* Gives units back. The caller has set their tags (none may name a slab any more). */
 void hak_pool_put(hak_unit first, uint32_t count);
@@ -47,8 +62,17 @@ void hak_pool_put(hak_unit first, uint32_t count);
  */
 HAK_NODISCARD bool hak_pool_extend(hak_unit first, uint32_t old_count, uint32_t new_count);
 
-/* Gives the memory of free units back to the kernel, outside the lock; returns the bytes. */
+/* Gives the memory of all free units back to the kernel, outside the lock; returns the bytes. */
 size_t hak_pool_purge(enum hak_cause cause);
+
+/*
+ * An epoch ends: what was free and dirty all through it is owed to the kernel. Returns the bytes owed.
+ */
+size_t hak_pool_epoch(void);
+/* Pays part of what is owed, in one system call where the kernel can; returns the bytes given back. */
+size_t hak_pool_pay(void);
+/* Bytes that are owed. No lock. */
+size_t hak_pool_debt(void);
 
 struct hak_pool_stats hak_pool_stats(void);
 

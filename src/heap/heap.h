@@ -124,6 +124,11 @@ bool hak_heap_is_late(void);
 /* Fills the class's magazine and returns one block more. NULL: no memory. */
 void *hak_heap_refill(struct hak_heap *heap, unsigned class_index);
 /*
+ * A block that reads as zero and was never handed out, past the empty magazine; NULL: there is none at
+ * hand, refill.
+ */
+void *hak_heap_take_zeroed(struct hak_heap *heap, unsigned class_index);
+/*
  * Frees a block of this heap whose magazine is full: makes room, then keeps the block. Misuse found
  * among the blocks that go back is reported at once (it does not return).
  */

@@ -119,6 +119,16 @@ void *hak_heap_refill(struct hak_heap *heap, unsigned class_index) {
     return block;
 }
 
+void *hak_heap_take_zeroed(struct hak_heap *heap, unsigned class_index) {
+    hak_lock_acquire(&heap->lock);
+    void *block =
+        hak_slab_set_take_zeroed(&heap->slabs[class_index], class_index, heap->magazines.tag);
+    if (block)
+        heap->bytes_out += hak_size_classes[class_index].size;
+    hak_lock_release(&heap->lock);
+    return block;
+}
+
 /* Sends the oldest half home: they have been cold longest. */
 static void magazine_flush_half(struct hak_heap *heap, unsigned class_index, const char *function)
     HAK_REQUIRES(heap->lock) {

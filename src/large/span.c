@@ -14,14 +14,20 @@
 struct span {
     uint32_t pool_word;          /* [P] 0 while the unit is ours */
     _Atomic uint32_t unit_count; /* written by the block's holder; read also by misuse */
+    _Atomic uint32_t colour;     /* bytes; the same */
+    _Atomic uint32_t usable;     /* bytes; the same */
 };
 
 static struct {
-    _Atomic size_t count; /* [S] */
-    _Atomic size_t units; /* [S] */
+    _Atomic size_t count;  /* [S] */
+    _Atomic size_t units;  /* [S] */
+    _Atomic uint32_t turn; /* [S] the next block's colour */
 } g_span;
 
 _Static_assert(sizeof(struct span) <= HAK_DESCRIPTOR_SIZE, "a span's descriptor fits");
+
+/* The alignment that every block has. */
+enum { SPAN_ALIGN_ANY = 16 };
 
 static struct span *span_at(hak_unit unit) {
     return hak_unit_descriptor(unit);
@@ -31,27 +37,49 @@ static uint32_t span_units_for(size_t size) {
     return (uint32_t)(hak_align_up(size, HAK_UNIT_SIZE) / HAK_UNIT_SIZE);
 }
 
+/* Below a page: the sets of a first level cache repeat there. */
+enum { SPAN_COLOUR_END = 4096 };
+
+static uint32_t span_colour(size_t rest, size_t align) {
+    if (align > SPAN_ALIGN_ANY)
+        return 0;
+    uint32_t turn = hak_atomic_add_relaxed(&g_span.turn, 1);
+    size_t colours = hak_min(rest + HAK_CACHE_LINE, SPAN_COLOUR_END) / HAK_CACHE_LINE;
+    return (uint32_t)(turn % colours * HAK_CACHE_LINE);
+}
+
 void *hak_span_alloc(size_t size, size_t align, bool *is_zeroed) {
     hak_assert(size > 0);
     hak_assert(size <= HAK_LARGE_MAX + HAK_UNIT_SIZE);
     hak_assert(align <= HAK_LARGE_ALIGN_MAX);
-    uint32_t count = span_units_for(size);
+    size_t usable = hak_align_up(size, HAK_SPAN_GRANULE);
+    uint32_t count = span_units_for(usable);
     uint32_t align_units = (uint32_t)hak_max(align / HAK_UNIT_SIZE, 1);
-    struct hak_pool_run run = hak_pool_take(count, align_units);
+    struct hak_pool_run run = hak_pool_take(count, align_units, hak_pool_lane(size));
     if (run.first == HAK_UNIT_NONE)
         return NULL;
-    hak_atomic_store_relaxed(&span_at(run.first)->unit_count, count);
+    struct span *span = span_at(run.first);
+    uint32_t colour = span_colour(count * HAK_UNIT_SIZE - usable, align);
+    hak_atomic_store_relaxed(&span->unit_count, count);
+    hak_atomic_store_relaxed(&span->colour, colour);
+    hak_atomic_store_relaxed(&span->usable, (uint32_t)usable);
     hak_pagemap_set(run.first, HAK_KIND_SPAN);
     hak_atomic_add_relaxed(&g_span.count, 1);
     hak_atomic_add_relaxed(&g_span.units, count);
     hak_log(HAK_LOG_LARGE, "alloc", run.first, size);
     *is_zeroed = run.is_zeroed;
-    return hak_unit_address(run.first);
+    return (char *)hak_unit_address(run.first) + colour;
+}
+
+bool hak_span_is_start(const void *p) {
+    hak_unit unit = hak_unit_of(p);
+    size_t colour = hak_atomic_load_relaxed(&span_at(unit)->colour);
+    return (uintptr_t)p == (uintptr_t)hak_unit_address(unit) + colour;
 }
 
 enum hak_misuse hak_span_free(void *p) {
     hak_unit unit = hak_unit_of(p);
-    if (p != hak_unit_address(unit))
+    if (!hak_span_is_start(p))
         return HAK_MISUSE_INSIDE;
     /* Of two threads that free the same block only one turns the tag. Relaxed: the program's own
      * hand-over ordered the block's use before this free. */
@@ -67,13 +95,19 @@ enum hak_misuse hak_span_free(void *p) {
 }
 
 size_t hak_span_size(const void *p) {
+    return hak_atomic_load_relaxed(&span_at(hak_unit_of(p))->usable);
+}
+
+size_t hak_span_footprint(const void *p) {
     return hak_atomic_load_relaxed(&span_at(hak_unit_of(p))->unit_count) * HAK_UNIT_SIZE;
 }
 
 bool hak_span_resize(void *p, size_t size) {
     hak_unit unit = hak_unit_of(p);
-    uint32_t old_count = hak_atomic_load_relaxed(&span_at(unit)->unit_count);
-    uint32_t new_count = span_units_for(size);
+    struct span *span = span_at(unit);
+    size_t usable = hak_align_up(size, HAK_SPAN_GRANULE);
+    uint32_t old_count = hak_atomic_load_relaxed(&span->unit_count);
+    uint32_t new_count = span_units_for(hak_atomic_load_relaxed(&span->colour) + usable);
     if (new_count > old_count) {
         if (!hak_pool_extend(unit, old_count, new_count))
             return false;
@@ -81,12 +115,16 @@ bool hak_span_resize(void *p, size_t size) {
             hak_pagemap_set(unit + i, HAK_KIND_NONE);
         hak_atomic_add_relaxed(&g_span.units, new_count - old_count);
     } else if (new_count >= old_count / 2) {
-        return true; /* what is left over may be realloc's spare, kept for the next growth */
+        /* What is left over may be realloc's spare, kept for the next growth. */
+        if (usable > hak_span_size(p))
+            hak_atomic_store_relaxed(&span->usable, (uint32_t)usable);
+        return true;
     } else {
         hak_pool_put(unit + new_count, old_count - new_count);
         hak_atomic_sub_relaxed(&g_span.units, old_count - new_count);
     }
-    hak_atomic_store_relaxed(&span_at(unit)->unit_count, new_count);
+    hak_atomic_store_relaxed(&span->unit_count, new_count);
+    hak_atomic_store_relaxed(&span->usable, (uint32_t)usable);
     return true;
 }
 

@@ -1,7 +1,14 @@
 /* src/large/span.h — Large blocks: spans of units in an arena. SPDX-License-Identifier: MIT */
 
 /*
- * A span is one block made of whole units. It stays in the shared pool, dirty, after free, and is
+ * A span is a run of whole units with one block in it:
+ *
+ *   | colour |  block: whole 4 KiB pages       | rest |
+ *   ^ unit                                            ^ unit
+ *
+ * Blocks begin at different *colours*, multiples of a cache line below 4 KiB, where the rest has room
+ * and no alignment was asked for: with equal low address bits a walk over 256 headers of blocks takes 20
+ * times as long. Usable is the size asked for, rounded up to 4 KiB; the rest is realloc's. It stays in the shared pool, dirty, after free, and is
  * found there by best fit without a system call. The tag of its first unit says HAK_KIND_SPAN while
  * it lives and HAK_KIND_SPAN_FREED after: a double free is seen at once.
  *
@@ -17,6 +24,7 @@
 #include "base/compiler.h"
 #include "base/misuse.h"
 
+#define HAK_SPAN_GRANULE ((size_t)4096) /* bytes; usable sizes are multiples of it */
 /* Bytes; what is larger or aligned to more is a Big block. */
 #define HAK_LARGE_MAX ((size_t)64 << 20)
 #define HAK_LARGE_ALIGN_MAX ((size_t)1 << 30)
@@ -28,8 +36,12 @@
 void *hak_span_alloc(size_t size, size_t align, bool *is_zeroed);
 /* `p` lies in a unit tagged HAK_KIND_SPAN. Returns the misuse found, and then frees nothing. */
 HAK_NODISCARD enum hak_misuse hak_span_free(void *p);
-/* Usable bytes of the block that starts at `p`. */
+/* `p` lies in a unit tagged HAK_KIND_SPAN: is it where the block starts? */
+bool hak_span_is_start(const void *p);
+/* Usable bytes of the block in whose first unit `p` lies, colour left out. */
 size_t hak_span_size(const void *p);
+/* Bytes of all units of that block. */
+size_t hak_span_footprint(const void *p);
 /*
  * Tries to make the block at `p` hold `size` bytes (1 … HAK_LARGE_MAX) where it is: grows into free
  * neighbours; gives its end back when less than half would be used. False: it is as it was.

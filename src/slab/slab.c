@@ -99,10 +99,15 @@ static uint16_t slab_first_block(hak_unit unit, const struct hak_size_class *siz
     return (uint16_t)((uint64_t)hash * size_class->blocks >> 32);
 }
 
+static enum hak_lane set_lane(const struct hak_slab_set *set,
+                              const struct hak_size_class *size_class) {
+    return hak_pool_lane((size_t)set->slab_count * size_class->units * HAK_UNIT_SIZE);
+}
+
 static struct hak_slab *slab_create(struct hak_slab_set *set, unsigned class_index,
                                     uint32_t owner_tag, hak_unit *out) {
     const struct hak_size_class *size_class = &hak_size_classes[class_index];
-    struct hak_pool_run run = hak_pool_take(size_class->units, 1);
+    struct hak_pool_run run = hak_pool_take(size_class->units, 1, set_lane(set, size_class));
     if (run.first == HAK_UNIT_NONE)
         return NULL;
     const struct hak_arena *arena = hak_arena_of(run.first);
@@ -114,11 +119,13 @@ static struct hak_slab *slab_create(struct hak_slab_set *set, unsigned class_ind
     slab->class_index = (uint16_t)class_index;
     slab->fresh = 0;
     slab->first = slab_first_block(run.first, size_class);
+    slab->is_zeroed = run.is_zeroed;
     slab->free_count = 0;
     unsigned words = (size_class->blocks + 63u) / 64;
     for (unsigned word = 0; word < words; word++)
         *slab_word(slab, run.first, size_class, word) = 0;
     set_link(set, slab, run.first, HAK_SLAB_BIN_EMPTY);
+    set->slab_count++;
     /* Tags last: readers reach the slab only through a block, which the program hands over. */
     uint32_t tag = owner_tag | class_index << 4;
     for (unsigned i = 0; i < size_class->units; i++)
@@ -134,6 +141,7 @@ static void slab_destroy(struct hak_slab_set *set, struct hak_slab *slab, hak_un
     hak_assert(slab->free_count == slab->fresh);
     hak_log(HAK_LOG_SLAB, "destroy", unit, size_class->size);
     set_unlink(set, slab);
+    set->slab_count--;
     for (unsigned i = 0; i < size_class->units; i++)
         hak_pagemap_set(unit + i, HAK_KIND_SLAB_FREED);
     hak_pool_put(unit, size_class->units);
@@ -205,16 +213,35 @@ static size_t slab_take(struct hak_slab *slab, hak_unit unit,
     return taken;
 }
 
+/* The slab whose turn it is, made if need be. NULL: no memory. */
+static struct hak_slab *set_next(struct hak_slab_set *set, unsigned class_index, uint32_t owner_tag,
+                                 hak_unit *unit) {
+    *unit = set_pick(set);
+    return *unit != HAK_UNIT_NONE ? slab_at(*unit) : slab_create(set, class_index, owner_tag, unit);
+}
+
+void *hak_slab_set_take_zeroed(struct hak_slab_set *set, unsigned class_index, uint32_t owner_tag) {
+    const struct hak_size_class *size_class = &hak_size_classes[class_index];
+    hak_unit unit;
+    struct hak_slab *slab = set_next(set, class_index, owner_tag, &unit);
+    if (slab == NULL || !slab->is_zeroed || slab->fresh == size_class->blocks)
+        return NULL;
+    size_t index = slab_wrap((size_t)slab->first + slab->fresh, size_class);
+    slab->fresh++;
+    set_settle(set, slab, unit, size_class);
+    return (char *)hak_unit_address(unit) + index * size_class->size;
+}
+
 size_t hak_slab_set_take(struct hak_slab_set *set, unsigned class_index, uint32_t owner_tag,
                          void **out, size_t wanted) {
     const struct hak_size_class *size_class = &hak_size_classes[class_index];
     size_t taken = 0;
     while (taken < wanted) {
-        hak_unit unit = set_pick(set);
-        struct hak_slab *slab;
-        if (unit != HAK_UNIT_NONE)
-            slab = slab_at(unit);
-        else if (taken > 0 || (slab = slab_create(set, class_index, owner_tag, &unit)) == NULL)
+        if (taken > 0 && set_pick(set) == HAK_UNIT_NONE)
+            break;
+        hak_unit unit;
+        struct hak_slab *slab = set_next(set, class_index, owner_tag, &unit);
+        if (slab == NULL)
             break;
         taken += slab_take(slab, unit, size_class, out + taken, wanted - taken);
         set_settle(set, slab, unit, size_class);
@@ -231,7 +258,7 @@ static hak_unit slab_head(hak_unit unit, const struct hak_size_class *size_class
 
 /* Byte offset in the slab -> block index; exact for every offset (tools/size_classes.py proves it). */
 static size_t slab_block_index(size_t offset, const struct hak_size_class *size_class) {
-    return (size_t)((uint64_t)offset * size_class->reciprocal >> HAK_RECIPROCAL_SHIFT);
+    return (size_t)(offset * size_class->reciprocal >> HAK_RECIPROCAL_SHIFT);
 }
 
 bool hak_slab_locate(const void *p, unsigned class_index, hak_unit *slab, uint32_t *index) {

@@ -51,11 +51,13 @@ struct hak_slab {
     uint8_t bin;          /* [H] HAK_SLAB_BIN_… */
     uint8_t distance;     /* [I] units to the slab's first unit; in every unit of the slab */
     uint16_t first;       /* [I] index of the block handed out first */
+    bool is_zeroed;       /* [I] its units came clean: what was never handed out reads as zero */
     uint64_t free_inline[HAK_SLAB_INLINE_WORDS]; /* [H] 1 = the block is here */
 };
 
 struct hak_slab_set {
     hak_unit bins[HAK_SLAB_BIN_COUNT]; /* [H] first slab of each */
+    uint32_t slab_count;               /* [H] all slabs, those in no bin too */
 };
 
 /*
@@ -65,6 +67,12 @@ struct hak_slab_set {
  */
 size_t hak_slab_set_take(struct hak_slab_set *set, unsigned class_index, uint32_t owner_tag,
                          void **out, size_t wanted);
+
+/*
+ * Takes one block, never handed out before and zero, if the slab whose turn it is has such a one: what
+ * calloc would else have to clear. Owner's lock held. NULL: take another.
+ */
+void *hak_slab_set_take_zeroed(struct hak_slab_set *set, unsigned class_index, uint32_t owner_tag);
 
 /*
  * Puts blocks back. Owner's lock held; all blocks' tags name this owner and class. Slabs that become

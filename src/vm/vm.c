@@ -23,6 +23,8 @@ enum { VM_PLACES_TRIED = 12 };
 /* Huge pages have 2 MiB where the OS page has 4 KiB; 32 MiB with 16 KiB, 512 MiB with 64 KiB: too
  * coarse to ask for. */
 #define VM_HUGE_OS_PAGE ((size_t)4096)
+/* Below this address limit one lane is all there is room for. */
+#define VM_HUGE_LIMIT_MIN (16 * HAK_GIB)
 /* Every Big block is above 64 MiB, so 1 TiB holds fewer than 16,384 of them. */
 enum { VM_BOOK_MAX = 16384 + 256 };
 
@@ -296,8 +298,13 @@ int hak_vm_purge_ranges(const struct hak_prim_range *ranges, size_t count, enum 
     return error;
 }
 
+bool hak_vm_can_purge_ranges(void) {
+    return hak_atomic_load_relaxed(&g_vm.can_purge_ranges);
+}
+
 bool hak_vm_has_huge(void) {
-    return hak_options.huge != HAK_HUGE_OFF && g_vm.page_size == VM_HUGE_OS_PAGE;
+    return hak_options.huge != HAK_HUGE_OFF && g_vm.page_size == VM_HUGE_OS_PAGE &&
+           g_vm.address_limit >= VM_HUGE_LIMIT_MIN;
 }
 
 void hak_vm_advise_huge(void *addr, size_t size, enum hak_cause cause) {

@@ -62,6 +62,8 @@ HAK_NODISCARD int hak_vm_purge(void *addr, size_t size, enum hak_cause cause);
  */
 HAK_NODISCARD int hak_vm_purge_ranges(const struct hak_prim_range *ranges, size_t count,
                                       enum hak_cause cause);
+/* Has the kernel not refused that yet? */
+bool hak_vm_can_purge_ranges(void);
 /* Are huge pages to be asked for? The option huge, and a machine whose huge pages have 2 MiB. */
 bool hak_vm_has_huge(void);
 /* Asks for huge pages in a range that need not be usable yet. Once for each reservation. */

@@ -56,7 +56,7 @@ static void check_metadata(const struct hak_arena *arena) {
 static void make_first(void *argument) {
     hak_vm_init();
     CHECK_EQUAL(hak_atomic_load_relaxed(&hak_arenas.count), 0);
-    struct hak_arena *arena = hak_arena_create(1);
+    struct hak_arena *arena = hak_arena_create(1, HAK_LANE_PLAIN);
     CHECK(arena != NULL);
     check_bounds(arena, 1, HAK_GIB);
     check_metadata(arena);
@@ -74,7 +74,7 @@ static void make_several(void *argument) {
     struct hak_arena *made[10];
     uint64_t calls = 0;
     for (uint32_t i = 0; i < 10; i++) {
-        made[i] = hak_arena_create(1);
+        made[i] = hak_arena_create(1, HAK_LANE_PLAIN);
         if (i == 0) /* the first has looked for the window's place */
             calls = hak_ledger_read(HAK_CALL_MMAP, HAK_CAUSE_ARENA_RESERVE).count;
         CHECK(made[i] != NULL);
@@ -93,7 +93,7 @@ static void make_for_counts(void *argument) {
     static const uint32_t counts[] = {16384 - 200, 16384, 16385, 100000, 1 << 20, (1 << 20) + 1};
     hak_vm_init();
     for (uint32_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
-        struct hak_arena *arena = hak_arena_create(counts[i]);
+        struct hak_arena *arena = hak_arena_create(counts[i], HAK_LANE_PLAIN);
         CHECK(arena != NULL);
         CHECK(arena->end - arena->begin >= counts[i]);
         CHECK_EQUAL(arena->first_unit % HAK_SUPERSLAB_UNITS, 0);
@@ -101,8 +101,8 @@ static void make_for_counts(void *argument) {
         CHECK(hak_arena_of(arena->end - 1) == arena);
     }
     uint32_t count = hak_atomic_load_relaxed(&hak_arenas.count);
-    CHECK(hak_arena_create(HAK_UNIT_COUNT_MAX / 2 + 1) == NULL);
-    CHECK(hak_arena_create(UINT32_MAX) == NULL);
+    CHECK(hak_arena_create(HAK_UNIT_COUNT_MAX / 2 + 1, HAK_LANE_PLAIN) == NULL);
+    CHECK(hak_arena_create(UINT32_MAX, HAK_LANE_PLAIN) == NULL);
     CHECK_EQUAL(hak_atomic_load_relaxed(&hak_arenas.count), count);
 }
 
@@ -112,7 +112,7 @@ static void test_counts(void **state) {
 
 static void commit_up(void *argument) {
     hak_vm_init();
-    struct hak_arena *arena = hak_arena_create(1);
+    struct hak_arena *arena = hak_arena_create(1, HAK_LANE_PLAIN);
     CHECK(arena != NULL);
     uint32_t steps = 0;
     while (arena->committed < arena->end) {
@@ -138,7 +138,7 @@ static void commit_up(void *argument) {
 
 static void commit_at_once(void *argument) {
     hak_vm_init();
-    struct hak_arena *arena = hak_arena_create(1);
+    struct hak_arena *arena = hak_arena_create(1, HAK_LANE_PLAIN);
     CHECK(arena != NULL);
     CHECK(hak_arena_commit(arena, arena->end));
     CHECK_EQUAL(arena->committed, arena->end);
@@ -166,16 +166,17 @@ static void make_under_limit(void *argument) {
     set_address_limit(RLIM_INFINITY); /* the sizes are meant, not refusals */
     size_t first = hak_max(hak_min(HAK_GIB, limit / 16), HAK_SUPERSLAB_SIZE);
     size_t second = hak_max(hak_min(2 * HAK_GIB, limit / 8), HAK_SUPERSLAB_SIZE);
-    struct hak_arena *arena = hak_arena_create(1);
+    struct hak_arena *arena = hak_arena_create(1, HAK_LANE_PLAIN);
     CHECK(arena != NULL);
     CHECK_EQUAL((arena->end - arena->first_unit) * HAK_UNIT_SIZE,
                 hak_align_down(first, HAK_SUPERSLAB_SIZE));
     check_metadata(arena);
-    arena = hak_arena_create(1);
+    arena = hak_arena_create(1, HAK_LANE_PLAIN);
     CHECK(arena != NULL);
     CHECK_EQUAL((arena->end - arena->first_unit) * HAK_UNIT_SIZE,
                 hak_align_down(second, HAK_SUPERSLAB_SIZE));
-    arena = hak_arena_create(1000); /* what is needed is more than the rule would give */
+    arena = hak_arena_create(1000,
+                             HAK_LANE_PLAIN); /* what is needed is more than the rule would give */
     CHECK(arena != NULL);
     CHECK(arena->end - arena->begin >= 1000);
 }
@@ -193,13 +194,13 @@ static void test_limit(void **state) {
 /* No addresses: nothing is listed, and the next try works. */
 static void make_when_refused(void *argument) {
     hak_vm_init();
-    CHECK(hak_arena_create(1) != NULL);
+    CHECK(hak_arena_create(1, HAK_LANE_PLAIN) != NULL);
     set_address_limit(HAK_MIB);
-    struct hak_arena *arena = hak_arena_create(1);
+    struct hak_arena *arena = hak_arena_create(1, HAK_LANE_PLAIN);
     set_address_limit(RLIM_INFINITY);
     CHECK(arena == NULL);
     CHECK_EQUAL(hak_atomic_load_relaxed(&hak_arenas.count), 1);
-    CHECK(hak_arena_create(1) != NULL);
+    CHECK(hak_arena_create(1, HAK_LANE_PLAIN) != NULL);
     CHECK_EQUAL(hak_atomic_load_relaxed(&hak_arenas.count), 2);
 }
 

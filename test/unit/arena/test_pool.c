@@ -33,7 +33,7 @@ static void shadow_start(void) {
     CHECK(hak_pool_init());
     CHECK(hak_pool_init()); /* once is enough */
     CHECK_EQUAL(hak_atomic_load_relaxed(&hak_arenas.count), 1);
-    struct hak_pool_run run = hak_pool_take(1, 1);
+    struct hak_pool_run run = hak_pool_take(1, 1, HAK_LANE_PLAIN);
     CHECK(run.first != HAK_UNIT_NONE);
     g_shadow.arena = hak_arenas.list[1];
     CHECK_EQUAL(run.first, g_shadow.arena->begin);
@@ -126,7 +126,7 @@ static void shadow_compare(void) {
 }
 
 static hak_unit take(uint32_t count, uint32_t align) {
-    struct hak_pool_run run = hak_pool_take(count, align);
+    struct hak_pool_run run = hak_pool_take(count, align, HAK_LANE_PLAIN);
     CHECK(run.first >= g_shadow.arena->begin);
     CHECK(run.first < g_shadow.arena->end); /* tests of the shadow stay in the first arena */
     CHECK_EQUAL((uintptr_t)hak_unit_address(run.first) % (align * HAK_UNIT_SIZE), 0);
@@ -300,7 +300,7 @@ static void fit_aligned(void *argument) {
     CHECK_EQUAL(take(63, 1), base + 1); /* the lead fits exactly */
     shadow_compare();
     for (uint32_t align = 1; align <= 16384; align *= 2) /* up to 1 GiB */
-        CHECK_EQUAL((uintptr_t)hak_unit_address(hak_pool_take(3, align).first) %
+        CHECK_EQUAL((uintptr_t)hak_unit_address(hak_pool_take(3, align, HAK_LANE_PLAIN).first) %
                         (align * HAK_UNIT_SIZE),
                     0);
 }
@@ -379,7 +379,7 @@ static void extend_to_end(void *argument) {
     CHECK(!hak_pool_extend(base, most, most + 1));
     ((char *)hak_unit_address(arena->end - 1))[HAK_UNIT_SIZE - 1] = 1; /* committed */
     hak_pool_put(base, most);
-    struct hak_pool_run run = hak_pool_take(most, 1);
+    struct hak_pool_run run = hak_pool_take(most, 1, HAK_LANE_PLAIN);
     CHECK_EQUAL(run.first, base);
     CHECK(!run.is_zeroed);
 }
@@ -394,7 +394,7 @@ static void take_more_than_an_arena(void *argument) {
     struct hak_pool_run runs[6];
     hak_vm_init();
     for (uint32_t i = 0; i < 6; i++) { /* 0.75 GiB each: two to the second arena, … */
-        runs[i] = hak_pool_take(12288, 1);
+        runs[i] = hak_pool_take(12288, 1, HAK_LANE_PLAIN);
         CHECK(runs[i].first != HAK_UNIT_NONE);
         CHECK(runs[i].is_zeroed);
         const struct hak_arena *arena = hak_arena_of(runs[i].first);
@@ -404,7 +404,8 @@ static void take_more_than_an_arena(void *argument) {
             CHECK(runs[k].first + 12288 <= runs[i].first || runs[i].first + 12288 <= runs[k].first);
     }
     CHECK(hak_atomic_load_relaxed(&hak_arenas.count) >= 2);
-    struct hak_pool_run huge = hak_pool_take(100000, 4096); /* more than the next would have */
+    struct hak_pool_run huge =
+        hak_pool_take(100000, 4096, HAK_LANE_PLAIN); /* more than the next would have */
     CHECK(huge.first != HAK_UNIT_NONE);
     CHECK_EQUAL(huge.first % 4096, 0);
     /* each goes back to its own arena: what is free there is one run */
@@ -420,7 +421,8 @@ static void take_more_than_an_arena(void *argument) {
     CHECK(stats.free >= 6 * 12288 * HAK_UNIT_SIZE);
     CHECK(stats.committed <= stats.reserved);
     CHECK(stats.metadata < stats.committed);
-    CHECK(hak_pool_take(HAK_UNIT_COUNT_MAX, 1).first == HAK_UNIT_NONE); /* more than the window */
+    CHECK(hak_pool_take(HAK_UNIT_COUNT_MAX, 1, HAK_LANE_PLAIN).first ==
+          HAK_UNIT_NONE); /* more than the window */
 }
 
 static void test_arenas(void **state) {
@@ -441,8 +443,8 @@ static void *take_and_sign(void *argument) {
         if (held->count > 0)
             hak_pool_put(held->first, held->count);
         held->count = 1 + (uint32_t)(harness_random_of(&random) % 12);
-        struct hak_pool_run run =
-            hak_pool_take(held->count, UINT32_C(1) << harness_random_of(&random) % 4);
+        struct hak_pool_run run = hak_pool_take(
+            held->count, UINT32_C(1) << harness_random_of(&random) % 4, HAK_LANE_PLAIN);
         held->first = run.first;
         CHECK(run.first != HAK_UNIT_NONE);
         for (hak_unit unit = held->first; unit < held->first + held->count; unit++) {
@@ -479,7 +481,7 @@ static void test_threads(void **state) {
 static void after_fork(void *argument) {
     hak_vm_fork_child();
     hak_pool_fork_child();
-    struct hak_pool_run run = hak_pool_take(100, 1);
+    struct hak_pool_run run = hak_pool_take(100, 1, HAK_LANE_PLAIN);
     CHECK(run.first != HAK_UNIT_NONE);
     hak_pool_put(run.first, 100);
 }
@@ -501,7 +503,7 @@ static _Atomic bool g_is_holding;
 static void *purge_until_over(void *argument) {
     while (!atomic_load(&g_is_over)) {
         atomic_store(&g_is_holding, true);
-        struct hak_pool_run run = hak_pool_take(200, 1);
+        struct hak_pool_run run = hak_pool_take(200, 1, HAK_LANE_PLAIN);
         units_touch(run.first, 200); /* the kernel shall have something to do */
         hak_pool_put(run.first, 200);
         atomic_store(&g_is_holding, false);

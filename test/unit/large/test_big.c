@@ -203,7 +203,8 @@ static void run_first(void *argument) {
     start();
     char *p = alloc(100 * HAK_MIB, align);
     p[100 * HAK_MIB - 1] = 1;
-    struct hak_pool_run run = hak_pool_take(20000, 1); /* more than the first arena */
+    struct hak_pool_run run =
+        hak_pool_take(20000, 1, HAK_LANE_PLAIN); /* more than the first arena */
     CHECK(run.first != HAK_UNIT_NONE);
     CHECK(run.is_zeroed);
     expect_free(p, HAK_MISUSE_NONE);
