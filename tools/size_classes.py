@@ -4,22 +4,22 @@
 
     tools/size_classes.py [--direct-max BYTES] > src/slab/size_classes.inc
 
-Classes are multiples of 16 bytes up to --direct-max, then 8 per doubling up to 64 KiB, so above 128
+Classes are multiples of 16 bytes up to --direct-max, then 8 per doubling up to 256 KiB, so above 128
 bytes a request wastes at most 12.5 % of its block. A slab has as few units as leave at
-most 6 % of it as tail and hold at least 8 blocks. docs/decisions/e2-size-classes.md chose the default.
+most 6 % of it as tail and hold at least 8 blocks, 4 above 64 KiB. docs/decisions/e2-size-classes.md chose the default.
 """
 
 import argparse
 import sys
 
 UNIT = 64 * 1024
-MID_MAX = 64 * 1024
+MID_MAX = 256 * 1024
 TINY_MAX = 1024
 STEPS = 8
 UNITS_MAX = 16
-BLOCKS_MIN = 8
+BLOCKS_MIN = 8  # up to 64 KiB; 4 above
 TAIL_MAX = 0.06
-RECIPROCAL_SHIFT = 35
+RECIPROCAL_SHIFT = 40
 
 
 def class_sizes(direct_max):
@@ -35,14 +35,14 @@ def slab_shape(size):
     for units in range(1, UNITS_MAX + 1):
         blocks = units * UNIT // size
         tail = units * UNIT - blocks * size
-        if blocks >= BLOCKS_MIN and tail <= TAIL_MAX * units * UNIT:
+        if blocks >= (BLOCKS_MIN if size <= UNIT else BLOCKS_MIN // 2) and tail <= TAIL_MAX * units * UNIT:
             return units, blocks
     sys.exit(f"no slab shape for {size}")
 
 
 def reciprocal(size, units):
     value = -(-(1 << RECIPROCAL_SHIFT) // size)
-    assert value < 1 << 32
+    assert units * UNIT * value < 1 << 64
     # Exact for every byte offset in the slab: it suffices to look at both ends of each block.
     for block in range(units * UNIT // size + 1):
         for offset in (block * size, block * size + size - 1):
@@ -75,7 +75,7 @@ def main():
     print(f"#define HAK_MID_MAX {MID_MAX}u")
     print(f"#define HAK_RECIPROCAL_SHIFT {RECIPROCAL_SHIFT}u")
     print("#endif\n")
-    print("/* HAK_SIZE_CLASS(block bytes, units per slab, blocks per slab, 2^35 / bytes rounded up) */")
+    print("/* HAK_SIZE_CLASS(block bytes, units per slab, blocks per slab, 2^40 / bytes rounded up) */")
     print("#ifdef HAK_SIZE_CLASS")
     for size in sizes:
         units, blocks = slab_shape(size)

@@ -3,8 +3,8 @@
 #include "slab/size_class.h"
 
 const struct hak_size_class hak_size_classes[HAK_CLASS_COUNT] = {
-    {0, 0, 0, 0, 0},
-#define HAK_SIZE_CLASS(size, units, blocks, reciprocal) {size, reciprocal, blocks, units, 0},
+    {0, 0, 0, 0},
+#define HAK_SIZE_CLASS(size, units, blocks, reciprocal) {size, blocks, units, reciprocal},
 #include "slab/size_classes.inc"
 #undef HAK_SIZE_CLASS
 };

@@ -20,10 +20,9 @@
 
 struct hak_size_class {
     uint32_t size;       /* bytes of a block */
-    uint32_t reciprocal; /* ceil(2^HAK_RECIPROCAL_SHIFT / size) */
     uint16_t blocks;     /* per slab */
     uint16_t units;      /* per slab */
-    uint32_t unused;     /* makes an entry 16 bytes: class × 16 is its offset */
+    uint64_t reciprocal; /* ceil(2^HAK_RECIPROCAL_SHIFT / size) */
 };
 _Static_assert(sizeof(struct hak_size_class) == 16, "indexed by the class part of a tag");
 
