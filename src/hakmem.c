@@ -40,10 +40,12 @@
 #include "heap/fork.c"
 #include "heap/lifecycle.c"
 #include "heap/magazine.c"
+#include "heap/purge.c"
 #include "heap/registry.c"
 #include "heap/remote.c"
 
 #include "ace/ace.c"
+#include "ace/policy.c"
 
 #include "observe/report.c"
 
@@ -53,3 +55,4 @@
 #include "api/info.c"
 #include "api/operators.c"
 #include "api/start.c"
+#include "api/tick.c"

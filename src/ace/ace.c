@@ -1,48 +1,278 @@
-/* src/ace/ace.c — the adaptive cache engine: decides what heaps keep. SPDX-License-Identifier: MIT */
+/* src/ace/ace.c — the adaptive cache engine: decides what is kept. SPDX-License-Identifier: MIT */
 
 /*
- * A table of magazine capacities by class. A magazine should hold a program's usual batch, but what
- * it holds also pins slabs, so capacity is bounded by bytes, and starts small:
+ * Reads counters, writes policies; the layers below know the policies only.
  *
- *   ace=on      8-word storage at first, doubled at each refill or flush up to the limit
- *   ace=off     the limit at once
+ *   ace=on      capacities start at one cache line of slots, may grow to the class's limit, and the limit
+ *               moves with pressure; spares and the delay of giving memory back as well
+ *   ace=off     the first limit at once, and nothing moves
  *   ace=frozen  the first size for ever
+ *
+ * Once an epoch each class is looked at. A decision is an experiment on one value: the events of the next
+ * whole epoch are compared with those that led to it; unless they became clearly fewer, the old value
+ * comes back and the class rests for a while. Each decision is a receipt.
+ *
+ * One budget bounds all magazines: 32 MiB and 1/32 of what is in use. It is what 10,000 threads share.
  */
 
 #include "ace/ace.h"
 
-#include <stddef.h>
+#include <string.h>
 
+#include "arena/pool.h"
+#include "base/atomic.h"
 #include "base/bits.h"
 #include "heap/heap.h"
 #include "slab/size_class.h"
+#include "slab/slab.h"
 
 enum {
     ACE_SLOTS_START = 8,       /* slots with the sentinel: one cache line */
-    ACE_SLOTS_MAX = 2048,      /* for blocks up to ACE_SMALL: batches of a thousand stay inside */
+    ACE_SLOTS_MAX = 2048,      /* at first, for blocks up to ACE_SMALL: batches of a thousand */
+    ACE_SLOTS_HARD_MAX = 4096, /* whatever the pressure */
     ACE_SMALL = 64,            /* bytes */
-    ACE_BYTES_MAX = 64 * 1024, /* bytes of blocks in a magazine of larger ones */
-    ACE_SLOTS_MIN = 4
+    ACE_BYTES_MAX = 64 * 1024, /* bytes of blocks in a magazine of larger ones, at first */
+    ACE_BYTES_HARD_MAX = 512 * 1024,
+    ACE_SLOTS_MIN = 4,
+    ACE_SPARE_UNITS_MAX = 1, /* units of slabs of which one is spared at first */
+    ACE_SPARES_HARD_MAX = 8,
+    ACE_SPARE_BYTES_MAX = 2 << 20, /* of one heap and class */
+    ACE_DELAY_MAX = 16,            /* epochs */
+    ACE_EVENTS_MIN = 256,          /* per epoch: fewer are not worth a decision */
+    ACE_CREATED_MIN = 64,          /* slabs made per epoch */
+    ACE_REGRET_MIN = 256,          /* units given back and wanted again per epoch: 16 MiB */
+    ACE_REST_EPOCHS = 64,          /* after a decision that did not help */
+    ACE_RECEIPTS = 64
 };
 
-static uint16_t ace_capacity_max(size_t block_size) {
-    size_t slots = ACE_SLOTS_MAX;
+#define ACE_BUDGET_BYTES ((size_t)32 << 20)
+#define ACE_BUDGET_SHARE 32 /* and 1/32 of the bytes in use */
+
+const char *const hak_ace_kind_words[HAK_ACE_KIND_COUNT] = {
+#define HAK_ACE_KIND(name, word, meaning) word,
+#include "ace/kinds.def"
+#undef HAK_ACE_KIND
+};
+
+/* An experiment of one kind on one class. */
+struct experiment {
+    struct hak_receipt receipt; /* number 0: none is under way */
+    uint8_t age;                /* epochs; the first is cut in two by the decision */
+    uint8_t rest;               /* epochs to leave it alone */
+};
+
+/* A receipt in the ring. `number` is 0 while it is being written. */
+struct receipt_slot {
+    _Atomic uint64_t number;
+    _Atomic uint64_t words[(sizeof(struct hak_receipt) - sizeof(uint64_t)) / sizeof(uint64_t)];
+};
+
+/* The thread in hak_ace_epoch() only, unless it says otherwise. */
+static struct {
+    enum hak_ace_mode mode; /* fixed by start-up */
+    uint64_t receipt_count;
+    uint64_t now_ms;
+    struct receipt_slot ring[ACE_RECEIPTS]; /* [A] read by any thread */
+    struct experiment capacity[HAK_CLASS_COUNT];
+    struct experiment spares[HAK_CLASS_COUNT];
+    struct experiment delay;
+    unsigned calm_epochs; /* without regret */
+} g_ace;
+
+/* ---- limits ---- */
+
+static uint16_t ace_slots(size_t block_size, size_t slots_max, size_t bytes_max) {
+    size_t slots = slots_max;
     if (block_size > ACE_SMALL) {
-        slots = hak_max(ACE_BYTES_MAX / block_size, ACE_SLOTS_MIN);
+        slots = hak_min(hak_max(bytes_max / block_size, ACE_SLOTS_MIN), slots_max);
         slots = (size_t)1 << hak_highest_bit(slots);
     }
     return (uint16_t)(slots - 1); /* one word of the storage is the sentinel */
 }
 
+/* Blocks above 64 KiB get magazines only where they are under pressure. */
+static uint16_t ace_capacity_first(unsigned class_index) {
+    size_t size = hak_size_classes[class_index].size;
+    return size > HAK_UNIT_SIZE ? 0 : ace_slots(size, ACE_SLOTS_MAX, ACE_BYTES_MAX);
+}
+
+static uint16_t ace_capacity_hard_max(unsigned class_index) {
+    return ace_slots(hak_size_classes[class_index].size, ACE_SLOTS_HARD_MAX, ACE_BYTES_HARD_MAX);
+}
+
+static uint8_t ace_spares_hard_max(unsigned class_index) {
+    size_t slab_bytes = hak_size_classes[class_index].units * HAK_UNIT_SIZE;
+    return (uint8_t)hak_min(ACE_SPARE_BYTES_MAX / slab_bytes, ACE_SPARES_HARD_MAX);
+}
+
+static void ace_set_budget(void) {
+    size_t in_use = hak_pool_used_units() * HAK_UNIT_SIZE;
+    hak_atomic_store_relaxed(&hak_heap_policy.budget_bytes,
+                             ACE_BUDGET_BYTES + in_use / ACE_BUDGET_SHARE);
+}
+
 void hak_ace_init(enum hak_ace_mode mode, bool checks) {
+    g_ace.mode = mode;
+    hak_heap_policy.is_exact = checks;
     for (unsigned class_index = 1; class_index < HAK_CLASS_COUNT; class_index++) {
-        uint16_t max = ace_capacity_max(hak_size_classes[class_index].size);
+        uint16_t max = ace_capacity_first(class_index);
         uint16_t start = (uint16_t)hak_min(ACE_SLOTS_START - 1, max);
         if (mode == HAK_ACE_OFF)
             start = max;
         if (mode == HAK_ACE_FROZEN)
             max = start;
+        if (start == 0)
+            start = 1; /* for when pressure allows one */
         hak_heap_policy.capacity_start[class_index] = checks ? 0 : start;
-        hak_heap_policy.capacity_max[class_index] = checks ? 0 : max;
+        hak_atomic_store_relaxed(&hak_heap_policy.capacity_max[class_index], checks ? 0 : max);
+        bool is_spared = hak_size_classes[class_index].units <= ACE_SPARE_UNITS_MAX;
+        hak_atomic_store_relaxed(&hak_slab_policy.spares[class_index], is_spared);
     }
+    if (hak_options.huge == HAK_HUGE_ON)
+        hak_atomic_store_relaxed(&hak_pool_policy.huge_from, 0);
+    ace_set_budget();
+}
+
+/* ---- receipts ---- */
+
+/* A receipt that is judged when its slot has been used again is not written any more. */
+static void receipt_publish(const struct hak_receipt *receipt) {
+    struct receipt_slot *out = &g_ace.ring[(receipt->number - 1) % ACE_RECEIPTS];
+    if (hak_atomic_load_relaxed(&out->number) > receipt->number)
+        return;
+    uint64_t words[sizeof *receipt / sizeof(uint64_t)];
+    memcpy(words, receipt, sizeof words);
+    hak_atomic_store_relaxed(&out->number, 0);
+    /* Release: a reader that saw a new word sees that the number is gone. Pairs with the fence in
+     * hak_ace_receipts(). */
+    atomic_thread_fence(memory_order_release);
+    for (unsigned i = 1; i < sizeof words / sizeof words[0]; i++)
+        hak_atomic_store_relaxed(&out->words[i - 1], words[i]);
+    /* Release: the words before the number. Pairs with the acquire in hak_ace_receipts(). */
+    hak_atomic_store_release(&out->number, words[0]);
+}
+
+size_t hak_ace_receipts(struct hak_receipt *out, size_t count) {
+    size_t found = 0;
+    uint64_t newest = 0;
+    for (unsigned slot = 0; slot < ACE_RECEIPTS; slot++)
+        newest = hak_max(newest, hak_atomic_load_relaxed(&g_ace.ring[slot].number));
+    for (uint64_t number = newest; number > 0 && found < count && newest - number < ACE_RECEIPTS;
+         number--) {
+        struct receipt_slot *slot = &g_ace.ring[(number - 1) % ACE_RECEIPTS];
+        uint64_t words[sizeof *out / sizeof(uint64_t)];
+        /* Acquire: pairs with the release in receipt_publish(). */
+        words[0] = hak_atomic_load_acquire(&slot->number);
+        for (unsigned i = 1; i < sizeof words / sizeof words[0]; i++)
+            words[i] = hak_atomic_load_relaxed(&slot->words[i - 1]);
+        atomic_thread_fence(memory_order_acquire);
+        if (words[0] == number && hak_atomic_load_relaxed(&slot->number) == number)
+            memcpy(&out[found++], words, sizeof words);
+    }
+    return found;
+}
+
+/* ---- experiments ---- */
+
+static void experiment_begin(struct experiment *experiment, struct hak_receipt receipt) {
+    receipt.number = ++g_ace.receipt_count;
+    receipt.time_ms = g_ace.now_ms;
+    receipt.predicted = receipt.evidence / 2;
+    *experiment = (struct experiment){.receipt = receipt};
+    receipt_publish(&experiment->receipt);
+}
+
+enum ace_step { ACE_FREE, ACE_BUSY, ACE_HELPED, ACE_FAILED };
+
+/* Counts the epoch for an experiment. ACE_FREE: none is under way and one may begin. */
+static enum ace_step experiment_step(struct experiment *experiment, uint32_t events) {
+    struct hak_receipt *receipt = &experiment->receipt;
+    if (receipt->number == 0) {
+        bool is_free = experiment->rest == 0;
+        if (!is_free)
+            experiment->rest--;
+        return is_free ? ACE_FREE : ACE_BUSY;
+    }
+    if (++experiment->age < 2)
+        return ACE_BUSY;
+    receipt->observed = events;
+    /* Fewer by a quarter, half of what was hoped for. */
+    bool has_helped = events <= receipt->evidence - receipt->evidence / 4;
+    receipt->verdict = has_helped ? HAK_ACE_KEPT : HAK_ACE_REVERTED;
+    receipt_publish(receipt);
+    receipt->number = 0;
+    experiment->rest = has_helped ? 0 : ACE_REST_EPOCHS;
+    return has_helped ? ACE_HELPED : ACE_FAILED;
+}
+
+static void ace_judge_capacity(unsigned class_index) {
+    uint32_t events = hak_heap_take_pressure(class_index);
+    struct experiment *experiment = &g_ace.capacity[class_index];
+    enum ace_step step = experiment_step(experiment, events);
+    if (step == ACE_FAILED)
+        hak_atomic_store_relaxed(&hak_heap_policy.capacity_max[class_index],
+                                 (uint16_t)experiment->receipt.before);
+    uint16_t max = hak_atomic_load_relaxed(&hak_heap_policy.capacity_max[class_index]);
+    if (step != ACE_FREE || events < ACE_EVENTS_MIN || max >= ace_capacity_hard_max(class_index))
+        return;
+    uint16_t wanted = (uint16_t)(max * 2 + 1);
+    hak_atomic_store_relaxed(&hak_heap_policy.capacity_max[class_index], wanted);
+    experiment_begin(experiment,
+                     (struct hak_receipt){.kind = HAK_ACE_CAPACITY,
+                                          .class_size = hak_size_classes[class_index].size,
+                                          .before = max,
+                                          .after = wanted,
+                                          .evidence = events});
+}
+
+static void ace_judge_spares(unsigned class_index) {
+    uint32_t created = hak_slab_take_created(class_index);
+    struct experiment *experiment = &g_ace.spares[class_index];
+    enum ace_step step = experiment_step(experiment, created);
+    if (step == ACE_FAILED)
+        hak_atomic_store_relaxed(&hak_slab_policy.spares[class_index],
+                                 (uint8_t)experiment->receipt.before);
+    uint8_t spares = hak_atomic_load_relaxed(&hak_slab_policy.spares[class_index]);
+    if (step != ACE_FREE || created < ACE_CREATED_MIN || spares >= ace_spares_hard_max(class_index))
+        return;
+    hak_atomic_store_relaxed(&hak_slab_policy.spares[class_index], (uint8_t)(spares + 1));
+    experiment_begin(experiment,
+                     (struct hak_receipt){.kind = HAK_ACE_SPARES,
+                                          .class_size = hak_size_classes[class_index].size,
+                                          .before = spares,
+                                          .after = spares + 1u,
+                                          .evidence = created});
+}
+
+static void ace_judge_delay(void) {
+    struct hak_pool_regret regret = hak_pool_take_regret();
+    uint32_t events = (uint32_t)hak_min(regret.wanted_again, UINT32_MAX);
+    uint32_t delay = hak_atomic_load_relaxed(&hak_pool_policy.delay);
+    enum ace_step step = experiment_step(&g_ace.delay, events);
+    if (step == ACE_FAILED)
+        delay = g_ace.delay.receipt.before;
+    g_ace.calm_epochs = events < ACE_REGRET_MIN ? g_ace.calm_epochs + 1 : 0;
+    if (step == ACE_FREE && events >= ACE_REGRET_MIN && delay < ACE_DELAY_MAX) {
+        experiment_begin(&g_ace.delay, (struct hak_receipt){.kind = HAK_ACE_DELAY,
+                                                            .before = delay,
+                                                            .after = delay * 2,
+                                                            .evidence = events});
+        delay *= 2;
+    } else if (step == ACE_FREE && g_ace.calm_epochs > 4 * ACE_DELAY_MAX && delay > 1) {
+        delay /= 2; /* memory that nobody wants again need not be kept long */
+        g_ace.calm_epochs = 0;
+    }
+    hak_atomic_store_relaxed(&hak_pool_policy.delay, delay);
+}
+
+void hak_ace_epoch(uint64_t now_ms) {
+    ace_set_budget();
+    if (g_ace.mode != HAK_ACE_ON || hak_heap_policy.is_exact)
+        return;
+    g_ace.now_ms = now_ms;
+    for (unsigned class_index = 1; class_index < HAK_CLASS_COUNT; class_index++) {
+        ace_judge_capacity(class_index);
+        ace_judge_spares(class_index);
+    }
+    ace_judge_delay();
 }

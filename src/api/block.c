@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "api/start.h"
+#include "api/tick.h"
 #include "arena/pagemap.h"
 #include "arena/pool.h"
 #include "base/bits.h"
@@ -166,6 +167,7 @@ void *hak_block_alloc(struct hak_block_request request) {
         errno = ENOMEM;
         return NULL;
     }
+    hak_tick();
     if (request.must_be_zero && !is_zeroed)
         memset(p, 0, request.size);
     if (HAK_CANARY)
@@ -224,7 +226,7 @@ void hak_block_free(void *p, const char *function, size_t size, bool is_aligned)
     switch (place.tier) {
     case BLOCK_SMALL:
         block_free_small(p, function, &place);
-        return;
+        break;
     case BLOCK_LARGE:
         misuse = hak_span_free(p);
         break;
@@ -234,6 +236,7 @@ void hak_block_free(void *p, const char *function, size_t size, bool is_aligned)
     }
     if (misuse != HAK_MISUSE_NONE)
         block_misuse(function, p, misuse, &place);
+    hak_tick();
 }
 
 /* ---- looking at a block ---- */

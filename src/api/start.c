@@ -13,6 +13,7 @@
 #include "api/start.h"
 
 #include "ace/ace.h"
+#include "api/tick.h"
 #include "arena/pool.h"
 #include "base/atomic.h"
 #include "base/lock.h"
@@ -75,6 +76,8 @@ __attribute__((constructor)) static void start_at_load(void) {
     hak_start();
     if (!g_start.has_environment)
         start_options();
+    if (hak_options.helper)
+        hak_tick_start_helper();
 }
 
 __attribute__((destructor)) static void start_at_exit(void) {

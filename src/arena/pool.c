@@ -52,6 +52,7 @@ struct lane {
     size_t low_water;     /* units: least that was dirty and free since the epoch began */
     size_t debt;          /* units: owed to the kernel */
     unsigned debt_epochs; /* in a row */
+    unsigned age;         /* epochs since low_water was begun */
 };
 
 static struct {
@@ -59,6 +60,7 @@ static struct {
     struct lane lanes[HAK_LANE_COUNT];      /* [lock] */
     _Atomic size_t used_units;              /* [S] taken and not put back */
     _Atomic size_t debt_bytes;              /* [S] */
+    struct hak_pool_regret regret;          /* [lock] */
     _Atomic bool is_epoch_off;              /* [A] the kernel refuses to take memory back */
     bool is_purging;                        /* [lock] */
     unsigned purging_count;                 /* [lock] */
@@ -66,7 +68,7 @@ static struct {
 } g_pool = {.lock = HAK_LOCK_INIT(HAK_RANK_POOL)};
 
 /* 4 MiB: below, a process lives in 4 KiB pages and what it does not touch costs nothing (E4). */
-struct hak_pool_policy hak_pool_policy = {.huge_from = 64};
+struct hak_pool_policy hak_pool_policy = {.huge_from = 64, .delay = 1};
 
 static struct lane *lane_of(hak_unit unit) {
     return &g_pool.lanes[hak_arena_of(unit)->lane];
@@ -114,7 +116,9 @@ static struct hak_pool_run lane_take(enum hak_lane which, uint32_t count, uint32
     hak_unit found = hak_run_find(&lane->runs, count, align);
     if (found != HAK_UNIT_NONE) {
         run.first = hak_unit_align_up(found, align);
-        run.is_zeroed = hak_run_cut(&lane->runs, found, run.first, count) == 0;
+        uint32_t dirty = hak_run_cut(&lane->runs, found, run.first, count);
+        run.is_zeroed = dirty == 0;
+        g_pool.regret.wanted_again += count - dirty;
     }
     uint32_t arena_count = hak_atomic_load_relaxed(&hak_arenas.count);
     for (uint32_t i = 1; i <= arena_count && run.first == HAK_UNIT_NONE; i++) {
@@ -318,6 +322,9 @@ size_t hak_pool_epoch(void) {
     hak_lock_acquire(&g_pool.lock);
     for (int i = 0; i < HAK_LANE_COUNT; i++) {
         struct lane *lane = &g_pool.lanes[i];
+        if (++lane->age < hak_atomic_load_relaxed(&hak_pool_policy.delay))
+            continue;
+        lane->age = 0;
         lane->debt = lane->low_water > retain && !is_off ? lane->low_water - retain : 0;
         lane->debt_epochs = lane->debt > 0 ? lane->debt_epochs + 1 : 0;
         lane->low_water = lane->runs.dirty_units;
@@ -325,6 +332,18 @@ size_t hak_pool_epoch(void) {
     debt_publish();
     hak_lock_release(&g_pool.lock);
     return hak_pool_debt();
+}
+
+struct hak_pool_regret hak_pool_take_regret(void) {
+    hak_lock_acquire(&g_pool.lock);
+    struct hak_pool_regret regret = g_pool.regret;
+    g_pool.regret = (struct hak_pool_regret){0, 0};
+    hak_lock_release(&g_pool.lock);
+    return regret;
+}
+
+size_t hak_pool_used_units(void) {
+    return hak_atomic_load_relaxed(&g_pool.used_units);
 }
 
 size_t hak_pool_pay(void) {
@@ -344,6 +363,7 @@ size_t hak_pool_pay(void) {
         size_t units = purge_round((enum hak_lane)i, wish, HAK_CAUSE_EPOCH);
         paid += units;
         hak_lock_acquire(&g_pool.lock);
+        g_pool.regret.given_back += units;
         /* Nothing found: the rest of the debt lies in pieces that stay. */
         lane->debt = units > 0 ? lane->debt - hak_min(units, lane->debt) : 0;
         debt_publish();

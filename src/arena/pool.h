@@ -34,6 +34,7 @@ struct hak_pool_stats { /* bytes */
 struct hak_pool_policy {
     _Atomic size_t huge_from;    /* units in use, from which on what has proved large is huge */
     _Atomic size_t retain_units; /* free dirty units of each lane that no epoch gives back */
+    _Atomic uint32_t delay;      /* epochs for which memory must have been free; 1 at least */
 };
 extern HAK_INTERNAL struct hak_pool_policy hak_pool_policy;
 
@@ -69,6 +70,14 @@ size_t hak_pool_purge(enum hak_cause cause);
  * An epoch ends: what was free and dirty all through it is owed to the kernel. Returns the bytes owed.
  */
 size_t hak_pool_epoch(void);
+/* Units given back by epochs, and units handed out after they had been given back; since the last call. */
+struct hak_pool_regret {
+    size_t given_back;
+    size_t wanted_again;
+};
+struct hak_pool_regret hak_pool_take_regret(void);
+/* Units in use. No lock. */
+size_t hak_pool_used_units(void);
 /* Pays part of what is owed, in one system call where the kernel can; returns the bytes given back. */
 size_t hak_pool_pay(void);
 /* Bytes that are owed. No lock. */

@@ -14,6 +14,7 @@
 #define hak_atomic_store_relaxed(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
 #define hak_atomic_store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
 #define hak_atomic_exchange_release(p, v) atomic_exchange_explicit((p), (v), memory_order_release)
+#define hak_atomic_exchange_relaxed(p, v) atomic_exchange_explicit((p), (v), memory_order_relaxed)
 #define hak_atomic_exchange_acquire(p, v) atomic_exchange_explicit((p), (v), memory_order_acquire)
 #define hak_atomic_add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
 #define hak_atomic_sub_relaxed(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)

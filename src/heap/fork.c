@@ -12,12 +12,19 @@
 
 #include "arena/meta.h"
 #include "arena/pool.h"
+#include "base/atomic.h"
 #include "base/lock.h"
 #include "heap/heap.h"
 #include "heap/registry.h"
 #include "heap/remote.h"
 #include "prim/prim.h"
 #include "vm/vm.h"
+
+static struct { _Atomic uint32_t generation; /* [A] */ } g_fork;
+
+uint32_t hak_fork_generation(void) {
+    return hak_atomic_load_relaxed(&g_fork.generation);
+}
 
 static void fork_prepare(void) {
     hak_registry_fork_prepare();
@@ -42,6 +49,8 @@ static void fork_child(void) {
     hak_meta_fork_child();
     hak_remote_fork_child();
     hak_registry_fork_child(hak_heap_current());
+    hak_heap_purge_fork_child();
+    hak_atomic_add_relaxed(&g_fork.generation, 1);
 }
 
 int hak_fork_init(void) {

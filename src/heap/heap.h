@@ -54,6 +54,11 @@ struct hak_heap {
     struct hak_remote *remote;          /* owner thread: what it sends to others; NULL: never did */
     uint16_t capacity[HAK_CLASS_COUNT]; /* owner thread, under the lock: slots; 0: no storage yet */
     uint8_t exit_rounds;                /* owner thread: rounds of thread destructors seen */
+    uint32_t epoch;                     /* owner thread: the last one it took note of */
+    /* For epochs; owner thread, under the lock. */
+    uint16_t activity[HAK_CLASS_COUNT];  /* refills and flushes in this epoch, at most UINT16_MAX */
+    uint16_t last_held[HAK_CLASS_COUNT]; /* blocks in the magazine when it began */
+    uint16_t prewarmed[HAK_CLASS_COUNT]; /* blocks that no epoch sends home */
     /* Others write here; alone on its line. */
     alignas(HAK_CACHE_LINE) _Atomic(struct hak_packet *) inbox; /* [A] anyone pushes */
     _Atomic uint32_t inbox_bytes;                               /* [S] in blocks that wait there */
@@ -62,14 +67,18 @@ struct hak_heap {
     uint64_t refill_count;
     uint64_t flush_count;
     uint64_t remote_count;        /* blocks put back by other threads */
-    struct hak_heap *next_orphan; /* under the registry's lock */
+    struct hak_heap *next_orphan; /* [R] under the registry's lock */
+    struct hak_heap *prev_orphan; /* [R] */
+    uint32_t orphan_epoch;        /* [R] when it became one */
     struct hak_slab_set slabs[HAK_CLASS_COUNT];
 };
 
-/* What ACE decides and heaps follow; written before the second thread exists. */
+/* What ACE decides and heaps follow. */
 struct hak_heap_policy {
-    uint16_t capacity_start[HAK_CLASS_COUNT]; /* slots; 2^k - 1 */
-    uint16_t capacity_max[HAK_CLASS_COUNT];   /* slots; 2^k - 1, or 0: no magazine at all */
+    bool is_exact; /* no magazines, no gathering: misuse is found at once */
+    uint16_t capacity_start[HAK_CLASS_COUNT];       /* slots, 2^k - 1; fixed by start-up */
+    _Atomic uint16_t capacity_max[HAK_CLASS_COUNT]; /* slots, 2^k - 1 or 0; [A] any time */
+    _Atomic size_t budget_bytes; /* [A] that all magazines together may hold beyond their start */
 };
 extern HAK_INTERNAL struct hak_heap_policy hak_heap_policy;
 
@@ -154,6 +163,33 @@ void hak_heap_free_remote(uint32_t owner_id, unsigned class_index, void *p, cons
  * magazine can hold it (checks=1).
  */
 enum hak_misuse hak_heap_examine(uint32_t owner_id, unsigned class_index, const void *p);
+
+/*
+ * The heap's thread notes that an epoch has passed: sends what it gathered for others, empties
+ * magazines that were idle, and half-empties those that were not short of anything.
+ */
+void hak_heap_note_epoch(struct hak_heap *heap, uint32_t epoch);
+/*
+ * Fills the class's magazine with at least `count` blocks, as many as a magazine may hold, and keeps
+ * them there: returns how many it has. The heap's thread.
+ */
+size_t hak_heap_prewarm(struct hak_heap *heap, unsigned class_index, size_t count);
+/* Refills and flushes of a class in all heaps since the last call. */
+uint32_t hak_heap_take_pressure(unsigned class_index);
+/* Bytes that all magazines could hold. */
+size_t hak_heap_budget_used(void);
+
+/*
+ * Gives back free pages of slabs that nobody has touched for some epochs, of all heaps in turn; a bounded
+ * piece, in one system call where the kernel can. `is_new_epoch`: begins anew with the first heap. False:
+ * all heaps have been looked at. One thread at a time.
+ */
+bool hak_heap_purge_idle(bool is_new_epoch);
+/* Child of fork: what another thread was purging is as it was. */
+void hak_heap_purge_fork_child(void);
+
+/* Empties a few orphans' magazines that nobody has adopted for an epoch. Any thread. */
+void hak_heap_reap(uint32_t epoch);
 
 /* Empties the calling thread's magazines and gives empty slabs of all heaps to the pool. */
 void hak_heap_trim(void);

@@ -67,19 +67,38 @@ int hak_heap_init(void) {
     return hak_prim_thread_exit_register(lifecycle_thread_exit);
 }
 
+/* The caller is the orphan's thread meanwhile. After a fork it may have gathered something. */
+static void lifecycle_empty_orphan(struct hak_heap *heap) {
+    hak_remote_post_all(heap);
+    hak_heap_flush_above(heap, 0);
+}
+
+/* Orphans emptied per epoch: bounds what one slow path pays for. */
+enum { LIFECYCLE_REAP_MAX = 64 };
+
+void hak_heap_reap(uint32_t epoch) {
+    struct hak_heap *heap;
+    for (int i = 0; i < LIFECYCLE_REAP_MAX; i++) {
+        heap = hak_registry_take_idle_orphan(epoch);
+        if (heap == NULL)
+            return;
+        lifecycle_empty_orphan(heap);
+        hak_registry_return_reaped(heap);
+    }
+}
+
 /* Orphans are taken off the list one by one, emptied, and put back together. */
 static void lifecycle_flush_orphans(void) {
     struct hak_heap *emptied = NULL;
     struct hak_heap *heap;
     while ((heap = hak_registry_take_orphan()) != NULL) {
-        hak_remote_post_all(heap); /* after a fork an orphan may have gathered something */
-        hak_heap_flush_above(heap, 0);
+        lifecycle_empty_orphan(heap);
         heap->next_orphan = emptied;
         emptied = heap;
     }
     while ((heap = emptied) != NULL) {
         emptied = heap->next_orphan;
-        hak_registry_orphan(heap);
+        hak_registry_return_reaped(heap);
     }
 }
 

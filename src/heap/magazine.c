@@ -13,12 +13,22 @@
 #include <string.h>
 
 #include "arena/meta.h"
+#include "base/atomic.h"
+#include "base/bits.h"
 #include "base/fatal.h"
 #include "base/log.h"
 #include "heap/heap.h"
 #include "heap/remote.h"
 
-struct hak_heap_policy hak_heap_policy;
+/* Hard limit of a magazine's slots. */
+enum { MAGAZINE_CAPACITY_MAX = 4095 };
+
+struct hak_heap_policy hak_heap_policy = {.budget_bytes = SIZE_MAX};
+
+static struct {
+    _Atomic size_t budget_used; /* [S] bytes: capacity × block size of all magazines */
+    _Atomic uint32_t pressure[HAK_CLASS_COUNT]; /* [S] see hak_heap_take_pressure() */
+} g_magazine;
 
 /* What every magazine of the empty heap points to: both empty (*top == NULL) and full (top == limit). */
 static void *const g_magazine_null = NULL;
@@ -40,13 +50,12 @@ static size_t storage_bytes(unsigned capacity) {
     return (capacity + 1u) * sizeof(void *); /* a power of two: nothing lost in metadata */
 }
 
-/* First storage, or twice the room. False: already at the policy's limit, or no memory. */
-static bool magazine_grow(struct hak_heap *heap, unsigned class_index) HAK_REQUIRES(heap->lock) {
+/*
+ * Puts the magazine's blocks, which must fit, into storage of another capacity. False: no memory.
+ */
+static bool magazine_move(struct hak_heap *heap, unsigned class_index, unsigned capacity)
+    HAK_REQUIRES(heap->lock) {
     unsigned old_capacity = heap->capacity[class_index];
-    unsigned capacity =
-        old_capacity == 0 ? hak_heap_policy.capacity_start[class_index] : old_capacity * 2 + 1;
-    if (capacity == 0 || capacity > hak_heap_policy.capacity_max[class_index])
-        return false;
     void **storage = hak_meta_alloc(storage_bytes(capacity));
     if (storage == NULL)
         return false;
@@ -59,11 +68,44 @@ static bool magazine_grow(struct hak_heap *heap, unsigned class_index) HAK_REQUI
         memcpy(storage + 1, old_storage + 1, held * sizeof(void *));
         hak_meta_free(old_storage, storage_bytes(old_capacity));
     }
+    hak_assert(held <= capacity);
     magazine->top = storage + held;
     magazine->limit = storage + capacity;
     heap->capacity[class_index] = (uint16_t)capacity;
-    hak_log(HAK_LOG_HEAP, "grow magazine", class_index, capacity);
+    size_t size =
+        hak_size_classes[class_index].size; /* unsigned: a smaller capacity wraps rightly */
+    hak_atomic_add_relaxed(&g_magazine.budget_used, (capacity - (size_t)old_capacity) * size);
+    hak_log(HAK_LOG_HEAP, "magazine", class_index, capacity);
     return true;
+}
+
+static bool magazine_is_affordable(unsigned class_index, unsigned slots) {
+    size_t budget = hak_atomic_load_relaxed(&hak_heap_policy.budget_bytes);
+    size_t bytes = (size_t)slots * hak_size_classes[class_index].size;
+    return hak_atomic_load_relaxed(&g_magazine.budget_used) + bytes <= budget;
+}
+
+/* First storage, or twice the room. False: policy or budget say no, or no memory. */
+static bool magazine_grow(struct hak_heap *heap, unsigned class_index) HAK_REQUIRES(heap->lock) {
+    unsigned old_capacity = heap->capacity[class_index];
+    unsigned start = hak_heap_policy.capacity_start[class_index];
+    unsigned capacity = old_capacity == 0 ? start : old_capacity * 2 + 1;
+    if (capacity == 0 ||
+        capacity > hak_atomic_load_relaxed(&hak_heap_policy.capacity_max[class_index]))
+        return false;
+    if (capacity > start && !magazine_is_affordable(class_index, capacity - old_capacity))
+        return false;
+    return magazine_move(heap, class_index, capacity);
+}
+
+size_t hak_heap_budget_used(void) {
+    return hak_atomic_load_relaxed(&g_magazine.budget_used);
+}
+
+static void heap_note_activity(struct hak_heap *heap, unsigned class_index)
+    HAK_REQUIRES(heap->lock) {
+    if (heap->activity[class_index] < UINT16_MAX)
+        heap->activity[class_index]++;
 }
 
 static size_t heap_take(struct hak_heap *heap, unsigned class_index, void **out, size_t wanted)
@@ -100,6 +142,7 @@ void *hak_heap_refill(struct hak_heap *heap, unsigned class_index) {
     void *block = NULL;
     hak_lock_acquire(&heap->lock);
     heap->refill_count++;
+    heap_note_activity(heap, class_index);
     hak_remote_drain(heap);
     magazine_grow(heap, class_index);
     unsigned capacity = heap->capacity[class_index];
@@ -129,25 +172,32 @@ void *hak_heap_take_zeroed(struct hak_heap *heap, unsigned class_index) {
     return block;
 }
 
-/* Sends the oldest half home: they have been cold longest. */
-static void magazine_flush_half(struct hak_heap *heap, unsigned class_index, const char *function)
-    HAK_REQUIRES(heap->lock) {
+/* Sends the oldest blocks home: they have been cold longest. */
+static void magazine_flush(struct hak_heap *heap, unsigned class_index, size_t count,
+                           const char *function) HAK_REQUIRES(heap->lock) {
     struct hak_magazine *magazine = &heap->magazines.of_class[class_index];
     void **storage = magazine_storage(heap, class_index);
     size_t held = (size_t)(magazine->top - storage);
-    size_t count = (held + 1) / 2;
     hak_heap_put(heap, class_index, storage + 1, count, function);
-    memcpy(storage + 1, storage + 1 + count, (held - count) * sizeof(void *)); /* never overlaps */
+    memmove(storage + 1, storage + 1 + count, (held - count) * sizeof(void *));
     magazine->top = storage + held - count;
+}
+
+static size_t magazine_held(const struct hak_heap *heap, unsigned class_index) {
+    if (heap->capacity[class_index] == 0)
+        return 0;
+    return (size_t)(heap->magazines.of_class[class_index].top -
+                    magazine_storage(heap, class_index));
 }
 
 void hak_heap_flush(struct hak_heap *heap, unsigned class_index, void *p, const char *function) {
     struct hak_magazine *magazine = &heap->magazines.of_class[class_index];
     hak_lock_acquire(&heap->lock);
     heap->flush_count++;
+    heap_note_activity(heap, class_index);
     hak_remote_drain(heap);
     if (!magazine_grow(heap, class_index) && heap->capacity[class_index] > 0)
-        magazine_flush_half(heap, class_index, function);
+        magazine_flush(heap, class_index, (magazine_held(heap, class_index) + 1) / 2, function);
     if (heap->capacity[class_index] > 0) {
         magazine->top[1] = p;
         magazine->top++;
@@ -163,11 +213,78 @@ void hak_heap_flush_above(struct hak_heap *heap, size_t size) {
     for (unsigned class_index = 1; class_index < HAK_CLASS_COUNT; class_index++) {
         if (heap->capacity[class_index] == 0 || hak_size_classes[class_index].size <= size)
             continue;
-        void **storage = magazine_storage(heap, class_index);
-        struct hak_magazine *magazine = &heap->magazines.of_class[class_index];
-        hak_heap_put(heap, class_index, storage + 1, (size_t)(magazine->top - storage), "free");
-        magazine->top = storage;
+        magazine_flush(heap, class_index, magazine_held(heap, class_index), "free");
+        heap->prewarmed[class_index] = 0;
+        unsigned start = hak_heap_policy.capacity_start[class_index];
+        if (heap->capacity[class_index] > start)
+            magazine_move(heap, class_index, start); /* or stays as it is */
         hak_slab_set_trim(&heap->slabs[class_index]);
     }
     hak_lock_release(&heap->lock);
+}
+
+/* ---- epochs ---- */
+
+/*
+ * The fast paths leave no trace of how deep they dug, but two things show that blocks lie idle: no
+ * refill and no flush in a whole epoch, and the same fill as before.
+ */
+static void magazine_note_epoch(struct hak_heap *heap, unsigned class_index)
+    HAK_REQUIRES(heap->lock) {
+    size_t held = magazine_held(heap, class_index);
+    size_t kept = heap->prewarmed[class_index];
+    unsigned activity = heap->activity[class_index];
+    if (activity > 0) {
+        hak_atomic_add_relaxed(&g_magazine.pressure[class_index], activity);
+    } else {
+        bool is_idle = held == heap->last_held[class_index];
+        size_t surplus = held > kept ? held - kept : 0;
+        if (surplus > 0)
+            magazine_flush(heap, class_index, is_idle ? surplus : (surplus + 1) / 2, "free");
+        if (is_idle && kept == 0)
+            hak_slab_set_trim(&heap->slabs[class_index]);
+        unsigned half = heap->capacity[class_index] / 2u;
+        if (half >= hak_heap_policy.capacity_start[class_index] &&
+            magazine_held(heap, class_index) <= half && kept <= half)
+            magazine_move(heap, class_index, half); /* or stays as it is */
+    }
+    heap->activity[class_index] = 0;
+    heap->last_held[class_index] = (uint16_t)magazine_held(heap, class_index);
+}
+
+void hak_heap_note_epoch(struct hak_heap *heap, uint32_t epoch) {
+    heap->epoch = epoch;
+    hak_remote_post_all(heap);
+    hak_lock_acquire(&heap->lock);
+    hak_remote_drain(heap);
+    for (unsigned class_index = 1; class_index < HAK_CLASS_COUNT; class_index++) {
+        if (heap->slabs[class_index].slab_count > 0 || heap->activity[class_index] > 0)
+            magazine_note_epoch(heap, class_index);
+    }
+    hak_lock_release(&heap->lock);
+}
+
+uint32_t hak_heap_take_pressure(unsigned class_index) {
+    return hak_atomic_exchange_relaxed(&g_magazine.pressure[class_index], 0);
+}
+
+size_t hak_heap_prewarm(struct hak_heap *heap, unsigned class_index, size_t count) {
+    count = hak_min(count, MAGAZINE_CAPACITY_MAX);
+    unsigned capacity = 1;
+    while (capacity < count)
+        capacity = capacity * 2 + 1;
+    hak_lock_acquire(&heap->lock);
+    bool has_room = heap->capacity[class_index] >= capacity ||
+                    (!hak_heap_policy.is_exact &&
+                     magazine_is_affordable(class_index, capacity - heap->capacity[class_index]) &&
+                     magazine_move(heap, class_index, capacity));
+    size_t held = magazine_held(heap, class_index);
+    if (has_room && held < count) {
+        struct hak_magazine *magazine = &heap->magazines.of_class[class_index];
+        magazine->top += heap_take(heap, class_index, magazine->top + 1, count - held);
+        held = magazine_held(heap, class_index);
+    }
+    heap->prewarmed[class_index] = (uint16_t)hak_min(held, count);
+    hak_lock_release(&heap->lock);
+    return held;
 }

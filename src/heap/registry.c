@@ -14,10 +14,12 @@ typedef _Atomic(struct hak_heap *) registry_slot;
 
 static struct {
     struct hak_lock lock;
-    struct hak_heap *orphans; /* [lock] newest first, by next_orphan */
-    size_t orphan_count;      /* [lock] */
-    _Atomic uint32_t count;   /* [lock] written; read by any thread */
-    uint32_t fork_count;      /* [lock] heaps whose locks fork took; its thread may make one more */
+    struct hak_heap *newest; /* [lock] orphans, by next_orphan */
+    struct hak_heap *oldest; /* [lock] the same, by prev_orphan */
+    _Atomic uint32_t epoch;  /* [S] the current one, for orphan_epoch */
+    size_t orphan_count;     /* [lock] */
+    _Atomic uint32_t count;  /* [lock] written; read by any thread */
+    uint32_t fork_count;     /* [lock] heaps whose locks fork took; its thread may make one more */
     _Atomic(registry_slot *) leaves[REGISTRY_LEAVES]; /* [lock] written; read by any thread */
 } g_registry = {.lock = HAK_LOCK_INIT(HAK_RANK_REGISTRY)};
 
@@ -77,35 +79,93 @@ static struct hak_heap *registry_make(void) {
     return heap;
 }
 
-static struct hak_heap *registry_take(bool may_make) {
+/* ---- orphans ---- */
+
+static void orphans_push_newest(struct hak_heap *heap) {
+    heap->prev_orphan = NULL;
+    heap->next_orphan = g_registry.newest;
+    if (heap->next_orphan)
+        heap->next_orphan->prev_orphan = heap;
+    else
+        g_registry.oldest = heap;
+    g_registry.newest = heap;
+    g_registry.orphan_count++;
+}
+
+static void orphans_push_oldest(struct hak_heap *heap) {
+    heap->next_orphan = NULL;
+    heap->prev_orphan = g_registry.oldest;
+    if (heap->prev_orphan)
+        heap->prev_orphan->next_orphan = heap;
+    else
+        g_registry.newest = heap;
+    g_registry.oldest = heap;
+    g_registry.orphan_count++;
+}
+
+static void orphans_remove(struct hak_heap *heap) {
+    if (heap->prev_orphan)
+        heap->prev_orphan->next_orphan = heap->next_orphan;
+    else
+        g_registry.newest = heap->next_orphan;
+    if (heap->next_orphan)
+        heap->next_orphan->prev_orphan = heap->prev_orphan;
+    else
+        g_registry.oldest = heap->prev_orphan;
+    g_registry.orphan_count--;
+}
+
+struct hak_heap *hak_registry_take(void) {
     hak_lock_acquire(&g_registry.lock);
-    struct hak_heap *heap = g_registry.orphans;
-    if (heap) {
-        g_registry.orphans = heap->next_orphan;
-        g_registry.orphan_count--;
-    } else if (may_make) {
+    struct hak_heap *heap = g_registry.newest;
+    if (heap)
+        orphans_remove(heap);
+    else
         heap = registry_make();
-    }
     hak_lock_release(&g_registry.lock);
     return heap;
 }
 
-struct hak_heap *hak_registry_take(void) {
-    return registry_take(true);
+struct hak_heap *hak_registry_take_orphan(void) {
+    hak_lock_acquire(&g_registry.lock);
+    struct hak_heap *heap = g_registry.newest;
+    if (heap)
+        orphans_remove(heap);
+    hak_lock_release(&g_registry.lock);
+    return heap;
 }
 
-struct hak_heap *hak_registry_take_orphan(void) {
-    return registry_take(false);
+struct hak_heap *hak_registry_take_idle_orphan(uint32_t epoch) {
+    hak_atomic_store_relaxed(&g_registry.epoch, epoch);
+    hak_lock_acquire(&g_registry.lock);
+    /* Orphans that are empty already lie at the old end; behind them the oldest that is not. */
+    struct hak_heap *heap = g_registry.oldest;
+    while (heap && heap->orphan_epoch == HAK_REGISTRY_REAPED)
+        heap = heap->prev_orphan;
+    if (heap && heap->orphan_epoch + 1 < epoch)
+        orphans_remove(heap);
+    else
+        heap = NULL;
+    hak_lock_release(&g_registry.lock);
+    return heap;
+}
+
+void hak_registry_return_reaped(struct hak_heap *heap) {
+    hak_lock_acquire(&g_registry.lock);
+    heap->orphan_epoch = HAK_REGISTRY_REAPED;
+    orphans_push_oldest(heap);
+    hak_lock_release(&g_registry.lock);
 }
 
 void hak_registry_orphan(struct hak_heap *heap) {
     hak_log(HAK_LOG_HEAP, "orphan", heap, heap->id);
     hak_lock_acquire(&g_registry.lock);
-    heap->next_orphan = g_registry.orphans;
-    g_registry.orphans = heap;
-    g_registry.orphan_count++;
+    heap->orphan_epoch = hak_atomic_load_relaxed(&g_registry.epoch);
+    orphans_push_newest(heap);
     hak_lock_release(&g_registry.lock);
 }
+
+/* ---- fork ---- */
 
 void hak_registry_fork_prepare(void) HAK_NO_LOCK_ANALYSIS {
     hak_lock_acquire_for_fork(&g_registry.lock);
@@ -121,7 +181,8 @@ void hak_registry_fork_parent(void) HAK_NO_LOCK_ANALYSIS {
 }
 
 void hak_registry_fork_child(struct hak_heap *survivor) {
-    g_registry.orphans = NULL;
+    g_registry.newest = NULL;
+    g_registry.oldest = NULL;
     g_registry.orphan_count = 0;
     for (uint32_t id = 1; id <= hak_registry_count(); id++) {
         struct hak_heap *heap = hak_registry_heap(id);
@@ -129,9 +190,8 @@ void hak_registry_fork_child(struct hak_heap *survivor) {
             hak_lock_reset(&heap->lock);
         if (heap == survivor)
             continue;
-        heap->next_orphan = g_registry.orphans;
-        g_registry.orphans = heap;
-        g_registry.orphan_count++;
+        heap->orphan_epoch = hak_atomic_load_relaxed(&g_registry.epoch);
+        orphans_push_newest(heap);
     }
     hak_lock_reset(&g_registry.lock);
 }

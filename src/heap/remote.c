@@ -270,8 +270,7 @@ void hak_heap_free_remote(uint32_t owner_id, unsigned class_index, void *p, cons
         hak_misuse_fatal(function, p, HAK_MISUSE_INSIDE, size, owner_id);
     struct hak_heap *heap = remote_heap();
     struct hak_remote *remote = NULL;
-    if (heap &&
-        hak_heap_policy.capacity_max[class_index] > 0) /* else misuse is to be found at once */
+    if (heap && !hak_heap_policy.is_exact)
         remote = heap->remote ? heap->remote : remote_make(heap);
     bool is_held = remote && size >= REMOTE_DIRECT_SIZE && hak_lock_try_acquire(&owner->lock);
     if (remote && !is_held) {

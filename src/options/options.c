@@ -8,13 +8,13 @@
 #include "base/log.h"
 #include "base/text.h"
 
-enum option_kind { OPTION_BOOL, OPTION_CHOICE, OPTION_WORDS };
+enum option_kind { OPTION_BOOL, OPTION_CHOICE, OPTION_WORDS, OPTION_TEXT };
 
 struct option {
     const char *name; /* lower case */
     const char *values;
     enum option_kind kind;
-    uint32_t *value;
+    void *value; /* of the kind's type */
 };
 
 struct hak_options hak_options = {
@@ -105,14 +105,30 @@ static void options_warn_value(const struct option *option, struct slice value) 
     hak_text_flush(&text);
 }
 
+static void options_set_text(const struct option *option, struct slice value) {
+    char *text = option->value;
+    if (value.size >= HAK_OPTION_TEXT_SIZE) {
+        options_warn_value(option, value);
+        return;
+    }
+    for (size_t i = 0; i < value.size; i++)
+        text[i] = value.start[i];
+    text[value.size] = 0;
+}
+
 static void options_set(const struct option *option, struct slice value) {
+    if (option->kind == OPTION_TEXT) {
+        options_set_text(option, value);
+        return;
+    }
+    uint32_t *number = option->value;
     if (option->kind == OPTION_WORDS) {
-        *option->value = 0;
+        *number = 0;
         while (value.size > 0) { /* HAKMEM_CONF uses the comma itself: there the plus separates */
             struct slice words = slice_cut(&value, ',');
             while (words.size > 0) {
                 struct slice word = slice_cut(&words, '+');
-                *option->value |= hak_log_stage_bit(word.start, word.size);
+                *number |= hak_log_stage_bit(word.start, word.size);
             }
         }
         return;
@@ -124,7 +140,7 @@ static void options_set(const struct option *option, struct slice value) {
         for (size_t i = 0; is_same && i < word.size; i++)
             is_same = word.start[i] == slice_lower(value.start[i]);
         if (is_same) {
-            *option->value = index; /* BOOL is the choice 0|1 */
+            *number = index; /* BOOL is the choice 0|1 */
             return;
         }
     }

@@ -15,8 +15,16 @@
 enum hak_ace_mode { HAK_ACE_OFF, HAK_ACE_ON, HAK_ACE_FROZEN };
 enum hak_huge_mode { HAK_HUGE_OFF, HAK_HUGE_AUTO, HAK_HUGE_ON };
 
+enum { HAK_OPTION_TEXT_SIZE = 256 }; /* bytes, the final 0 included */
+
+/* The C types of the kinds. */
+typedef uint32_t hak_option_BOOL;
+typedef uint32_t hak_option_CHOICE;
+typedef uint32_t hak_option_WORDS;
+typedef char hak_option_TEXT[HAK_OPTION_TEXT_SIZE];
+
 struct hak_options {
-#define HAK_OPTION(name, kind, default_value, values, effect) uint32_t name;
+#define HAK_OPTION(name, kind, default_value, values, effect) hak_option_##kind name;
 #include "options/options.def"
 #undef HAK_OPTION
 };

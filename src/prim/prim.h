@@ -96,6 +96,13 @@ uintptr_t hak_prim_thread_self(void);
 int hak_prim_thread_exit_register(void (*run)(void *value));
 int hak_prim_thread_exit_arm(void *value);
 
+/*
+ * Starts a detached thread with a small stack and all signals blocked; `run` does not return. May
+ * allocate. 0 or an errno value.
+ */
+int hak_prim_thread_start(void (*run)(void));
+void hak_prim_sleep_ms(uint32_t ms);
+
 /* fork: prepare before, parent and child after. May allocate (musl). */
 int hak_prim_fork_register(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 

@@ -13,6 +13,7 @@
 #include "arena/arena.h"
 #include "arena/pagemap.h"
 #include "arena/pool.h"
+#include "base/atomic.h"
 #include "base/bits.h"
 #include "base/fatal.h"
 #include "base/log.h"
@@ -20,9 +21,6 @@
 
 enum {
     SLAB_WORDS_PER_LINE = 8,
-    /* Units of an empty slab that is kept as its class's spare. Larger ones cost the pool a visit per
-     * 8 blocks or more, and kept by each heap and class would be most of its memory. */
-    SLAB_SPARE_UNITS_MAX = 1,
     /* Blocks ahead of the one being put whose descriptor is fetched: covers a miss to memory. */
     SLAB_PREFETCH_DISTANCE = 8
 };
@@ -30,6 +28,12 @@ enum {
 _Static_assert(sizeof(struct hak_slab) <= HAK_DESCRIPTOR_SIZE, "a slab's descriptor fits");
 _Static_assert(HAK_BITMAP_LINES *SLAB_WORDS_PER_LINE * 64 >= HAK_UNIT_SIZE / 16,
                "a bit for each block of the smallest class");
+
+struct hak_slab_policy hak_slab_policy;
+
+static struct {
+    _Atomic uint32_t created[HAK_CLASS_COUNT]; /* [S] see hak_slab_take_created() */
+} g_slab;
 
 static struct hak_slab *slab_at(hak_unit unit) {
     return hak_unit_descriptor(unit);
@@ -79,6 +83,7 @@ static void set_unlink(struct hak_slab_set *set, struct hak_slab *slab) {
         slab_at(slab->prev)->next = slab->next;
     else
         set->bins[slab->bin] = slab->next;
+    set->spare_count -= slab->bin == HAK_SLAB_BIN_EMPTY;
     slab->bin = HAK_SLAB_BIN_NONE;
 }
 
@@ -89,6 +94,7 @@ static void set_link(struct hak_slab_set *set, struct hak_slab *slab, hak_unit u
     if (slab->next != HAK_UNIT_NONE)
         slab_at(slab->next)->prev = unit;
     set->bins[bin] = unit;
+    set->spare_count += bin == HAK_SLAB_BIN_EMPTY;
 }
 
 /* ---- life of a slab ---- */
@@ -120,12 +126,14 @@ static struct hak_slab *slab_create(struct hak_slab_set *set, unsigned class_ind
     slab->fresh = 0;
     slab->first = slab_first_block(run.first, size_class);
     slab->is_zeroed = run.is_zeroed;
+    slab->is_held = false;
     slab->free_count = 0;
     unsigned words = (size_class->blocks + 63u) / 64;
     for (unsigned word = 0; word < words; word++)
         *slab_word(slab, run.first, size_class, word) = 0;
     set_link(set, slab, run.first, HAK_SLAB_BIN_EMPTY);
     set->slab_count++;
+    hak_atomic_add_relaxed(&g_slab.created[class_index], 1);
     /* Tags last: readers reach the slab only through a block, which the program hands over. */
     uint32_t tag = owner_tag | class_index << 4;
     for (unsigned i = 0; i < size_class->units; i++)
@@ -147,21 +155,28 @@ static void slab_destroy(struct hak_slab_set *set, struct hak_slab *slab, hak_un
     hak_pool_put(unit, size_class->units);
 }
 
-/* Puts the slab into the bin that fits its fill. An empty one leaves, but a small one is kept. */
+/* Puts the slab into the bin that fits its fill. An empty one leaves, unless it is kept as a spare. */
 static void set_settle(struct hak_slab_set *set, struct hak_slab *slab, hak_unit unit,
                        const struct hak_size_class *size_class) {
     hak_assert_deep(slab_is_valid(slab, unit, size_class));
+    slab->idle_epochs = 0;
+    if (HAK_UNLIKELY(slab->is_held))
+        return;
     uint8_t bin = slab_bin_for(slab, size_class);
     if (bin == slab->bin)
         return;
-    bool has_spare = set->bins[HAK_SLAB_BIN_EMPTY] != HAK_UNIT_NONE;
-    if (bin == HAK_SLAB_BIN_EMPTY && (has_spare || size_class->units > SLAB_SPARE_UNITS_MAX)) {
+    unsigned spares = hak_atomic_load_relaxed(&hak_slab_policy.spares[slab->class_index]);
+    if (bin == HAK_SLAB_BIN_EMPTY && set->spare_count >= spares) {
         slab_destroy(set, slab, unit);
         return;
     }
     set_unlink(set, slab);
     if (bin != HAK_SLAB_BIN_NONE)
         set_link(set, slab, unit, bin);
+}
+
+uint32_t hak_slab_take_created(unsigned class_index) {
+    return hak_atomic_exchange_relaxed(&g_slab.created[class_index], 0);
 }
 
 void hak_slab_set_trim(struct hak_slab_set *set) {
@@ -339,4 +354,105 @@ enum hak_misuse hak_slab_examine(const void *p, unsigned class_index) {
         return HAK_MISUSE_INSIDE;
     bool is_free = *slab_word(slab, unit, size_class, index / 64) & bit;
     return is_free ? HAK_MISUSE_DOUBLE_FREE : HAK_MISUSE_NONE;
+}
+
+/* ---- idle slabs ---- */
+
+enum {
+    SLAB_IDLE_EPOCHS = 2,      /* until the free pages of a slab go back */
+    SLAB_IDLE_EPOCHS_HUGE = 4, /* the same in the huge lane: what is cut up stays so */
+    SLAB_PURGE_PAGES_MIN =
+        2 /* OS pages in a row: single ones are a third of the calls for little */
+};
+
+/* 1: nothing is in the block; it is free, or was never handed out, or (beyond the last) is the tail. */
+static uint64_t slab_vacant(struct hak_slab *slab, hak_unit unit,
+                            const struct hak_size_class *size_class, unsigned word) {
+    return *slab_word(slab, unit, size_class, word) | ~slab_handed_out(slab, size_class, word);
+}
+
+/* The first block at or after `index` that is vacant or not, as asked; `blocks` when there is none. */
+static size_t slab_find(struct hak_slab *slab, hak_unit unit,
+                        const struct hak_size_class *size_class, size_t index, bool is_vacant) {
+    for (; index < size_class->blocks; index = (index | 63) + 1) {
+        uint64_t bits = slab_vacant(slab, unit, size_class, (unsigned)(index / 64));
+        bits = (is_vacant ? bits : ~bits) & (~UINT64_C(0) << (index % 64));
+        if (bits)
+            return hak_min((index & ~(size_t)63) + hak_lowest_bit(bits), size_class->blocks);
+    }
+    return size_class->blocks;
+}
+
+/* Lists the OS pages of the slab in which nothing is. False: the list is full, and has none of them. */
+static bool slab_gather_pages(struct hak_slab *slab, hak_unit unit,
+                              const struct hak_size_class *size_class, struct hak_slab_hold *hold) {
+    size_t page = hak_vm_page_size();
+    char *base = hak_unit_address(unit);
+    uint32_t count = hold->range_count;
+    size_t begin = slab_find(slab, unit, size_class, 0, true);
+    while (begin < size_class->blocks) {
+        size_t end = slab_find(slab, unit, size_class, begin, false);
+        size_t end_byte = end == size_class->blocks ? size_class->units * HAK_UNIT_SIZE
+                                                    : hak_align_down(end * size_class->size, page);
+        size_t begin_byte = hak_align_up(begin * size_class->size, page);
+        if (end_byte >= begin_byte + SLAB_PURGE_PAGES_MIN * page) {
+            if (count == HAK_PRIM_RANGES_MAX)
+                return false;
+            hold->ranges[count++] =
+                (struct hak_prim_range){base + begin_byte, end_byte - begin_byte};
+        }
+        begin = slab_find(slab, unit, size_class, end, true);
+    }
+    hold->range_count = count;
+    return true;
+}
+
+static bool slab_count_epoch(struct hak_slab *slab, hak_unit unit) {
+    bool is_huge = hak_arena_of(unit)->lane == HAK_LANE_HUGE;
+    unsigned idle_max = is_huge ? SLAB_IDLE_EPOCHS_HUGE : SLAB_IDLE_EPOCHS;
+    if (slab->idle_epochs == HAK_SLAB_PURGED)
+        return false;
+    if (slab->idle_epochs < idle_max)
+        slab->idle_epochs++;
+    return slab->idle_epochs >= idle_max;
+}
+
+bool hak_slab_set_hold_idle(struct hak_slab_set *set, unsigned class_index,
+                            struct hak_slab_hold *hold) {
+    static const uint8_t bins[] = {HAK_SLAB_BIN_MANY, HAK_SLAB_BIN_EMPTY};
+    const struct hak_size_class *size_class = &hak_size_classes[class_index];
+    for (unsigned i = 0; i < sizeof bins; i++) {
+        hak_unit next;
+        for (hak_unit unit = set->bins[bins[i]]; unit != HAK_UNIT_NONE; unit = next) {
+            struct hak_slab *slab = slab_at(unit);
+            next = slab->next;
+            if (!slab_count_epoch(slab, unit))
+                continue;
+            uint32_t before = hold->range_count;
+            if (hold->slab_count == HAK_SLAB_HOLD_MAX ||
+                !slab_gather_pages(slab, unit, size_class, hold))
+                return false;
+            if (hold->range_count == before) {
+                slab->idle_epochs = HAK_SLAB_PURGED; /* nothing to be had */
+                continue;
+            }
+            set_unlink(set, slab);
+            slab->is_held = true;
+            hold->slabs[hold->slab_count++] = unit;
+        }
+    }
+    return true;
+}
+
+void hak_slab_release_held(struct hak_slab_set *sets, struct hak_slab_hold *hold, bool is_purged) {
+    while (hold->slab_count > 0) {
+        hak_unit unit = hold->slabs[--hold->slab_count];
+        struct hak_slab *slab = slab_at(unit);
+        slab->is_held = false;
+        set_settle(&sets[slab->class_index], slab, unit, &hak_size_classes[slab->class_index]);
+        /* A spare or a slab with blocks: it may have become empty and left, its descriptor is nobody's. */
+        if (slab->bin != HAK_SLAB_BIN_NONE)
+            slab->idle_epochs = is_purged ? HAK_SLAB_PURGED : 0;
+    }
+    hold->range_count = 0;
 }

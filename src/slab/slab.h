@@ -30,8 +30,10 @@
 #include "arena/unit.h"
 #include "base/compiler.h"
 #include "base/misuse.h"
+#include "slab/size_class.h"
 
 enum {
+    HAK_SLAB_PURGED = UINT8_MAX,
     HAK_SLAB_INLINE_WORDS = 2, /* bitmap words in the descriptor: 128 blocks */
     HAK_SLAB_BIN_FEW = 0,      /* less than 1/8 of the blocks available */
     HAK_SLAB_BIN_SOME = 1,     /* less than half */
@@ -52,12 +54,22 @@ struct hak_slab {
     uint8_t distance;     /* [I] units to the slab's first unit; in every unit of the slab */
     uint16_t first;       /* [I] index of the block handed out first */
     bool is_zeroed;       /* [I] its units came clean: what was never handed out reads as zero */
+    bool is_held;         /* [H] in no bin while its free pages go back to the kernel */
+    uint8_t
+        idle_epochs; /* [H] since a block was taken or put; HAK_SLAB_PURGED: nothing left to purge */
     uint64_t free_inline[HAK_SLAB_INLINE_WORDS]; /* [H] 1 = the block is here */
 };
+
+/* What ACE decides and sets follow; [A] relaxed, any time. */
+struct hak_slab_policy {
+    _Atomic uint8_t spares[HAK_CLASS_COUNT]; /* empty slabs that a set keeps */
+};
+extern HAK_INTERNAL struct hak_slab_policy hak_slab_policy;
 
 struct hak_slab_set {
     hak_unit bins[HAK_SLAB_BIN_COUNT]; /* [H] first slab of each */
     uint32_t slab_count;               /* [H] all slabs, those in no bin too */
+    uint32_t spare_count;              /* [H] slabs in the last bin */
 };
 
 /*
@@ -81,6 +93,30 @@ void *hak_slab_set_take_zeroed(struct hak_slab_set *set, unsigned class_index, u
  */
 enum hak_misuse hak_slab_set_put(struct hak_slab_set *set, unsigned class_index,
                                  void *const *blocks, size_t count, size_t *done);
+
+/*
+ * Idle slabs in the hands of a purge. Their free pages are gathered under the owner's lock, given back
+ * without it, and the slabs released under it again. Held, a slab gives no blocks; it takes some back.
+ */
+enum { HAK_SLAB_HOLD_MAX = 512 };
+struct hak_slab_hold {
+    uint32_t slab_count;
+    uint32_t range_count;
+    hak_unit slabs[HAK_SLAB_HOLD_MAX];
+    struct hak_prim_range
+        ranges[HAK_PRIM_RANGES_MAX]; /* whole OS pages without a block that is out */
+};
+/*
+ * Counts an epoch for the half empty slabs of a set, and holds those idle for some. Owner's lock held.
+ * False: the hold is full, the rest of the set has not been looked at.
+ */
+bool hak_slab_set_hold_idle(struct hak_slab_set *set, unsigned class_index,
+                            struct hak_slab_hold *hold);
+/* Owner's lock held, the same for all slabs held; `sets`: the owner's, by class. */
+void hak_slab_release_held(struct hak_slab_set *sets, struct hak_slab_hold *hold, bool is_purged);
+
+/* Slabs of a class made since the last call, by all heaps. */
+uint32_t hak_slab_take_created(unsigned class_index);
 
 /* Gives empty slabs back to the pool. Owner's lock held. */
 void hak_slab_set_trim(struct hak_slab_set *set);

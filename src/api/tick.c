@@ -1,0 +1,123 @@
+/* src/api/tick.c — what slow paths do besides: epochs. SPDX-License-Identifier: MIT */
+
+/*
+ *   slow path -> hak_tick -> tick_process    one thread, when an epoch is over: idle orphans, what is owed
+ *                                            to the kernel, ACE, idle slabs
+ *                         -> hak_heap_note_epoch   each thread for its own heap, once an epoch
+ *                         -> hak_pool_pay          any thread, while something is owed: a bounded piece
+ *
+ * A process that stops calling malloc never ticks. The helper thread, if asked for, does it then.
+ */
+
+#include "api/tick.h"
+
+#include <stdint.h>
+
+#include "ace/ace.h"
+#include "arena/pool.h"
+#include "base/atomic.h"
+#include "base/compiler.h"
+#include "heap/fork.h"
+#include "heap/heap.h"
+#include "options/options.h"
+#include "prim/prim.h"
+#include "stats/ledger.h"
+
+enum {
+    TICK_EPOCH_MS = 500,   /* memory goes back when it was free for one to two of them */
+    TICK_CALLS = 16,       /* slow paths per look at the clock: at 100 a second, 0.16 s */
+    TICK_STALE_MS = 10000, /* whoever was processing is gone: a thread of our parent's */
+};
+
+static struct {
+    _Atomic uint64_t epoch_end_ms;      /* [A] 0: none has begun */
+    _Atomic uint32_t epoch;             /* [A] number of the current one */
+    _Atomic uint64_t processing_since;  /* [A] 0: nobody */
+    _Atomic uint32_t helper_generation; /* [A] hak_fork_generation() + 1 of the helper; 0: none */
+    _Atomic bool has_idle_slabs;        /* [A] not all have been looked at in this epoch */
+} g_tick;
+
+static _Thread_local uint32_t t_tick_calls;
+
+/* One thread at a time; the next one sees what it wrote. */
+static bool tick_begin(uint64_t now) {
+    uint64_t since = hak_atomic_load_relaxed(&g_tick.processing_since);
+    if (since != 0 && now - since < TICK_STALE_MS)
+        return false;
+    /* Acquire: pairs with the release in tick_end(); ACE's books, the purge's. */
+    return hak_atomic_cas_acquire(&g_tick.processing_since, &since, now);
+}
+
+static void tick_end(void) {
+    /* Release: as above. */
+    hak_atomic_store_release(&g_tick.processing_since, 0);
+}
+
+static void tick_process(uint64_t now) {
+    if (!tick_begin(now))
+        return;
+    uint32_t epoch = hak_atomic_load_relaxed(&g_tick.epoch) + 1;
+    hak_atomic_store_relaxed(&g_tick.epoch, epoch);
+    hak_heap_reap(epoch);
+    hak_pool_epoch();
+    hak_ace_epoch(now);
+    hak_atomic_store_relaxed(&g_tick.has_idle_slabs, hak_heap_purge_idle(true));
+    tick_end();
+}
+
+/* Gives back a bounded piece of what epochs have found. True: there is more. */
+static bool tick_pay(void) {
+    if (hak_pool_debt() > 0)
+        hak_pool_pay();
+    if (hak_atomic_load_relaxed(&g_tick.has_idle_slabs) && tick_begin(hak_prim_clock_ms())) {
+        hak_atomic_store_relaxed(&g_tick.has_idle_slabs, hak_heap_purge_idle(false));
+        tick_end();
+    }
+    return hak_pool_debt() > 0 || hak_atomic_load_relaxed(&g_tick.has_idle_slabs);
+}
+
+/* Is the epoch over? Of several threads one is told so. */
+static bool tick_is_due(uint64_t now) {
+    uint64_t end = hak_atomic_load_relaxed(&g_tick.epoch_end_ms);
+    return now >= end && hak_atomic_cas_relaxed(&g_tick.epoch_end_ms, &end, now + TICK_EPOCH_MS) &&
+           end != 0;
+}
+
+void hak_tick(void) {
+    if (HAK_UNLIKELY(hak_pool_debt() > 0 || hak_atomic_load_relaxed(&g_tick.has_idle_slabs)))
+        tick_pay();
+    if (HAK_LIKELY(++t_tick_calls % TICK_CALLS != 0))
+        return;
+    uint64_t now = hak_prim_clock_ms();
+    if (tick_is_due(now))
+        tick_process(now);
+    struct hak_heap *heap = hak_heap_current();
+    uint32_t epoch = hak_atomic_load_relaxed(&g_tick.epoch);
+    if (heap && heap->epoch != epoch)
+        hak_heap_note_epoch(heap, epoch);
+    if (HAK_UNLIKELY(hak_options.helper))
+        hak_tick_start_helper();
+}
+
+/* ---- the helper thread ---- */
+
+static void tick_help(void) {
+    for (;;) {
+        hak_ledger_add(HAK_CALL_CLOCK_NANOSLEEP, HAK_CAUSE_HELPER, 0);
+        hak_prim_sleep_ms(TICK_EPOCH_MS);
+        uint64_t now = hak_prim_clock_ms();
+        if (tick_is_due(now))
+            tick_process(now);
+        while (tick_pay())
+            ;
+    }
+}
+
+void hak_tick_start_helper(void) {
+    uint32_t self = hak_fork_generation() + 1; /* a forked child has no helper, and gets its own */
+    uint32_t running = hak_atomic_load_relaxed(&g_tick.helper_generation);
+    if (running != self && hak_atomic_cas_relaxed(&g_tick.helper_generation, &running, self) &&
+        hak_prim_thread_start(tick_help) != 0)
+        hak_atomic_store_relaxed(&g_tick.helper_generation,
+                                 running); /* tried again by a later tick */
+}
