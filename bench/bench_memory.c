@@ -93,6 +93,35 @@ static void pass_time(uint64_t end_ns, bool is_busy, uint32_t *random) {
     bench_sleep_until(end_ns);
 }
 
+/* The OS pages on which live blocks lie: what an allocator would keep that gives back all others. */
+static uint64_t count_pages(const struct blocks *blocks) {
+    uint64_t pages_max = blocks->live_bytes / OS_PAGE;
+    for (uint64_t i = 0; i < blocks->count; i++) {
+        pages_max += blocks->block[i] == NULL ? 0 : 2;
+    }
+    uint64_t slots = 64; /* a power of two, half of it empty in the end */
+    while (slots < 2 * pages_max) {
+        slots *= 2;
+    }
+    uintptr_t *seen =
+        bench_table(slots, sizeof *seen); /* a hash table, open addressing; 0 = free */
+    uint64_t pages = 0;
+    for (uint64_t i = 0; i < blocks->count; i++) {
+        uintptr_t first = (uintptr_t)blocks->block[i] / OS_PAGE;
+        uintptr_t last = ((uintptr_t)blocks->block[i] + blocks->size[i] - 1) / OS_PAGE;
+        for (uintptr_t page = first; blocks->block[i] != NULL && page <= last; page++) {
+            uint64_t at = page * UINT64_C(0x9E3779B97F4A7C15) >> 20 & (slots - 1);
+            while (seen[at] != 0 && seen[at] != page) {
+                at = (at + 1) & (slots - 1);
+            }
+            pages += seen[at] == 0;
+            seen[at] = page;
+        }
+    }
+    munmap(seen, slots * sizeof *seen);
+    return pages;
+}
+
 static void run_burst(int argc, char **argv) {
     if (argc != 6 || (strcmp(argv[3], "busy") != 0 && strcmp(argv[3], "idle") != 0)) {
         bench_usage(stderr, BENCH_EXIT_USAGE, usage);
@@ -127,6 +156,7 @@ static void run_burst(int argc, char **argv) {
     }
     print_kib("end_kib", kib);
     print_kib("end_live_kib", (int64_t)(blocks.live_bytes / KIB));
+    print_kib("end_pages_kib", (int64_t)(count_pages(&blocks) * OS_PAGE / KIB));
     for (uint64_t i = 0; i < blocks.count; i++) {
         if (blocks.block[i] != NULL) {
             free_slot(&blocks, i);

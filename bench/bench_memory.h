@@ -93,7 +93,7 @@ static inline void take_all(struct blocks *blocks) {
 
 static struct {
     uint64_t before_kib; /* RSS, before the first allocation */
-    int64_t peak_kib;    /* the largest growth read so far */
+    int64_t peak_kib;    /* the largest growth so far, the kernel's included */
     uint64_t begin_ns;
 } g_memory;
 
@@ -105,9 +105,16 @@ static inline void begin_report(void) {
     g_memory.begin_ns = bench_wall_ns();
 }
 
+static inline int64_t grown_kib(uint64_t rss_kib) {
+    return (int64_t)rss_kib - (int64_t)g_memory.before_kib;
+}
+
+/* The kernel's own peak (VmHWM) sees what lies between two readings, but lags behind a little. */
 static inline int64_t report(const char *when, uint64_t live_bytes) {
-    int64_t kib = (int64_t)bench_rss_kib() - (int64_t)g_memory.before_kib;
-    g_memory.peak_kib = kib > g_memory.peak_kib ? kib : g_memory.peak_kib;
+    int64_t peak_kib = grown_kib(bench_peak_rss_kib());
+    int64_t kib = grown_kib(bench_rss_kib());
+    peak_kib = kib > peak_kib ? kib : peak_kib;
+    g_memory.peak_kib = peak_kib > g_memory.peak_kib ? peak_kib : g_memory.peak_kib;
     printf("%-16s %12" PRId64 " %12" PRIu64 "\n", when, kib, live_bytes / KIB);
     fflush(stdout);
     return kib;
@@ -123,11 +130,9 @@ static inline void print_kib(const char *name, int64_t kib) {
     printf("%-20s %" PRId64 "\n", name, kib);
 }
 
-/* The kernel's own peak (VmHWM) sees what lies between two readings, but lags behind a little. */
 static inline void end_report(void) {
-    int64_t kernel_kib = (int64_t)bench_peak_rss_kib() - (int64_t)g_memory.before_kib;
     print_kib("before_kib", (int64_t)g_memory.before_kib);
-    print_kib("peak_kib", kernel_kib > g_memory.peak_kib ? kernel_kib : g_memory.peak_kib);
+    print_kib("peak_kib", g_memory.peak_kib);
     printf("%-20s %.6f\n", "cpu_seconds", (double)bench_cpu_ns() / 1e9);
     printf("%-20s %.6f\n", "seconds", (double)(bench_wall_ns() - g_memory.begin_ns) / 1e9);
 }

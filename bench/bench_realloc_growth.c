@@ -15,8 +15,8 @@
  * the new part, are the kernel's; huge pages shorten them. Lines come as they are reached: under
  * timeout(1), those of a slow allocator tell how far it came.
  *
- * With KIB_BEHIND, a block of that many KiB is allocated after each step and kept until the end, as by a
- * program that does something else meanwhile; so the block cannot grow into what lies behind it for ever.
+ * With KIB_BEHIND, a block of that many KiB is allocated after each step and kept until the end, as
+ * by a program that does something else meanwhile: the growing block soon has a neighbour.
  *
  * Contents: a stamp made of its offset lies every 16 bytes up to 64 KiB, and every 4 KiB above. The
  * first and the last are looked at after each step, samples at each doubling, all at the end.
