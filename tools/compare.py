@@ -133,6 +133,10 @@ def run_all(arguments):
     return runs, failures
 
 
+def show(value):
+    return f"{value:13.3f}" if abs(value) < 1e6 else f"{value:13.0f}"
+
+
 def print_table(runs):
     base = next(iter(runs))
     labels = dict.fromkeys(label for of in runs.values() for run in of for label in run)
@@ -145,7 +149,7 @@ def print_table(runs):
                 median = statistics.median(of)
                 ratio = f"{median / base_median:10.3f}" if base_median else f"{'–':>10}"
                 print(f"{label[:21]:22}{name[:13]:14}"
-                      f"{min(of):13.3f}{median:13.3f}{max(of):13.3f}{ratio}")
+                      f"{show(min(of))}{show(median)}{show(max(of))}{ratio}")
 
 
 def main():
