@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -50,13 +51,10 @@ static inline uint64_t bench_cpu_ns(void) {
     return bench_clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 }
 
-/*
- * Peak resident memory in KiB; 0 when the kernel does not tell. From VmHWM, because getrusage's
- * ru_maxrss also remembers the program that called exec for us.
- */
-static inline uint64_t bench_peak_rss_kib(void) {
-    static char text[8192];
-    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+/* One number of a file in /proc whose lines are `Name:  number kB`; 0 when the kernel has none. */
+static inline uint64_t bench_proc_kib(const char *path, const char *name) {
+    char text[4096];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         return 0;
     }
@@ -66,8 +64,75 @@ static inline uint64_t bench_peak_rss_kib(void) {
         return 0;
     }
     text[length] = '\0';
-    const char *field = strstr(text, "VmHWM:");
-    return field == NULL ? 0 : strtoull(field + strlen("VmHWM:"), NULL, 10);
+    const char *field = strstr(text, name);
+    return field == NULL ? 0 : strtoull(field + strlen(name), NULL, 10);
+}
+
+/*
+ * Peak resident memory in KiB; 0 when the kernel does not tell. From VmHWM, because getrusage's
+ * ru_maxrss also remembers the program that called exec for us.
+ */
+static inline uint64_t bench_peak_rss_kib(void) {
+    return bench_proc_kib("/proc/self/status", "VmHWM:");
+}
+
+/*
+ * Resident memory in KiB now. smaps_rollup walks the page tables; the counters behind statm and
+ * VmRSS are kept per processor and lag behind by some dozens of pages each (Linux 6.2).
+ */
+static inline uint64_t bench_rss_kib(void) {
+    uint64_t exact = bench_proc_kib("/proc/self/smaps_rollup", "\nRss:");
+    return exact != 0 ? exact : bench_proc_kib("/proc/self/status", "VmRSS:");
+}
+
+/* What a stretch of the program cost: a point in time, or the difference of two. */
+struct bench_cost {
+    uint64_t wall_ns;
+    uint64_t user_us;   /* the kernel splits CPU time by sampling: user + system is exact, */
+    uint64_t system_us; /* each of them alone is not */
+    uint64_t minor_faults;
+};
+
+static inline struct bench_cost bench_cost_now(void) {
+    struct rusage used;
+    if (getrusage(RUSAGE_SELF, &used) != 0) {
+        bench_die("getrusage");
+    }
+    return (struct bench_cost){
+        .wall_ns = bench_wall_ns(),
+        .user_us = (uint64_t)used.ru_utime.tv_sec * 1000000 + (uint64_t)used.ru_utime.tv_usec,
+        .system_us = (uint64_t)used.ru_stime.tv_sec * 1000000 + (uint64_t)used.ru_stime.tv_usec,
+        .minor_faults = (uint64_t)used.ru_minflt,
+    };
+}
+
+static inline struct bench_cost bench_cost_since(const struct bench_cost *begin) {
+    struct bench_cost now = bench_cost_now();
+    return (struct bench_cost){
+        .wall_ns = now.wall_ns - begin->wall_ns,
+        .user_us = now.user_us - begin->user_us,
+        .system_us = now.system_us - begin->system_us,
+        .minor_faults = now.minor_faults - begin->minor_faults,
+    };
+}
+
+static inline void bench_print_cost(const struct bench_cost *used) {
+    printf("%-20s %.6f\n", "seconds", (double)used->wall_ns / 1e9);
+    printf("%-20s %.6f\n", "cpu_seconds", (double)(used->user_us + used->system_us) / 1e6);
+    printf("%-20s %.6f\n", "user_seconds", (double)used->user_us / 1e6);
+    printf("%-20s %.6f\n", "system_seconds", (double)used->system_us / 1e6);
+    printf("%-20s %" PRIu64 "\n", "minor_faults", used->minor_faults);
+}
+
+static inline void bench_print_count(const char *name, uint64_t count) {
+    printf("%-20s %" PRIu64 "\n", name, count);
+}
+
+static inline void bench_sleep_until(uint64_t wall_ns) {
+    struct timespec end = {.tv_sec = (time_t)(wall_ns / UINT64_C(1000000000)),
+                           .tv_nsec = (long)(wall_ns % UINT64_C(1000000000))};
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, NULL) == EINTR) {
+    }
 }
 
 /* Zeroed, already resident memory for a benchmark's own tables; lives as long as the process. */
@@ -115,6 +180,12 @@ static inline unsigned char *bench_take_block(size_t size, unsigned char first_b
     return block;
 }
 
+/* Exit after a message: a block does not hold what was written into it. */
+__attribute__((noreturn)) static inline void bench_corrupt(const char *what) {
+    fprintf(stderr, "%s: %s: wrong contents\n", program_invocation_short_name, what);
+    exit(EXIT_FAILURE);
+}
+
 /* --- arguments ----------------------------------------------------------------------------- */
 
 /* One positional argument: a whole number in min … max. */
@@ -144,6 +215,23 @@ __attribute__((noreturn)) static inline void bench_usage(FILE *stream, int statu
                                                          const char *usage) {
     fprintf(stream, "usage: %s %s\n", program_invocation_short_name, usage);
     exit(status);
+}
+
+/*
+ * The first argument, a word: one of several shapes of a workload. Takes it and the program's name
+ * off *argc and *argv, so that the numbers behind it are left for bench_parse().
+ */
+static inline const char *bench_parse_shape(int *argc, char ***argv, const char *usage) {
+    if (*argc < 2) {
+        bench_usage(stderr, BENCH_EXIT_USAGE, usage);
+    }
+    const char *shape = (*argv)[1];
+    if (strcmp(shape, "--help") == 0 || strcmp(shape, "-h") == 0) {
+        bench_usage(stdout, EXIT_SUCCESS, usage);
+    }
+    *argc -= 2;
+    *argv += 2;
+    return shape;
 }
 
 /* Fill in all `count` arguments from argv[0 … argc - 1], or say what is wrong and exit. */

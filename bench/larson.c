@@ -156,11 +156,7 @@ static void start_chains(struct chain *chains, unsigned char **blocks) {
 /* Stop after the given time; returns when every chain has ended. */
 static void stop_chains(uint64_t begin_ns) {
     const struct larson *a = &g_larson.arguments;
-    uint64_t end_ns = begin_ns + a->seconds * UINT64_C(1000000000);
-    struct timespec end = {.tv_sec = (time_t)(end_ns / UINT64_C(1000000000)),
-                           .tv_nsec = (long)(end_ns % UINT64_C(1000000000))};
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, NULL) == EINTR) {
-    }
+    bench_sleep_until(begin_ns + a->seconds * UINT64_C(1000000000));
     atomic_store_explicit(&g_larson.is_stopping, true, memory_order_relaxed);
     for (uint64_t i = 0; i < a->threads; i++) {
         while (sem_wait(&g_larson.chain_ended) != 0) {
