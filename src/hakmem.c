@@ -56,3 +56,4 @@
 #include "api/operators.c"
 #include "api/start.c"
 #include "api/tick.c"
+#include "api/tune.c"

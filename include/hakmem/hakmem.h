@@ -152,6 +152,77 @@ int hakmem_malloc_trim(size_t pad);
  */
 int hakmem_mallopt(int parameter, int value);
 
+/*
+ * hakmem_prewarm — make blocks ready before they are needed.
+ *
+ * size, count  bytes and number of blocks; up to 256 KiB they wait in the calling thread's magazine, 4,095
+ *            at most; above, in the process's pool, 64 at most
+ * returns    how many are ready; fewer where memory or the budget of magazines is short
+ * cost       every OS page of each block is written once
+ */
+size_t hakmem_prewarm(size_t size, size_t count);
+
+/*
+ * hakmem_policy_save — write what the adaptive cache engine has learned to a file, as text.
+ *
+ * path       made anew; the option policy=FILE loads it at start-up
+ * returns    0 or an errno value
+ */
+int hakmem_policy_save(const char *path);
+
+/*
+ * hakmem_stats — totals; bytes unless they say otherwise. As in the exit report.
+ */
+#define HAKMEM_STATS_VERSION 1
+struct hakmem_stats {
+    size_t version; /* HAKMEM_STATS_VERSION of the library; later versions add fields at the end */
+    size_t reserved;
+    size_t committed;
+    size_t metadata;
+    size_t small_out; /* blocks up to 256 KiB outside their slabs, those in magazines too */
+    size_t large_count;
+    size_t large_bytes;
+    size_t big_count;
+    size_t big_bytes;
+    size_t pool_free;
+    size_t pool_given_back;
+    size_t heap_count;
+    size_t orphan_count;
+    size_t refills;
+    size_t flushes;
+    size_t remote_frees; /* blocks */
+};
+/*
+ * hakmem_stats_get — totals of this moment, part by part.
+ *
+ * size       sizeof(struct hakmem_stats) as the caller was compiled
+ * returns    0; EINVAL for a size below one field, ENOMEM when hakmem could not start
+ * cost       each heap's lock for a moment
+ */
+int hakmem_stats_get(struct hakmem_stats *out, size_t size);
+
+/*
+ * hakmem_receipt — a decision of the adaptive cache engine.
+ *
+ * kind       "capacity": slots of a class's magazines; "spares": empty slabs kept by each heap; "delay":
+ *            epochs of half a second until free memory goes back to the kernel
+ * verdict    "pending", "kept", "reverted"
+ */
+struct hakmem_receipt {
+    unsigned long long number;  /* 1 for the first */
+    unsigned long long time_ms; /* CLOCK_MONOTONIC */
+    const char *kind;
+    const char *verdict;
+    unsigned class_size; /* bytes of a block; 0: of no class */
+    unsigned before;
+    unsigned after;
+    unsigned evidence;  /* events in the epoch that led to it */
+    unsigned predicted; /* events per epoch with the new value */
+    unsigned observed;  /* events in the epoch that followed; 0 while pending */
+};
+/* Copies the newest receipts, newest first, 64 at most; returns how many. */
+size_t hakmem_receipts(struct hakmem_receipt *out, size_t count);
+
 /* "0.1.0"; also a mark by which a program can tell that hakmem is in the process. */
 const char *hakmem_version(void);
 

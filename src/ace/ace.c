@@ -38,6 +38,7 @@ enum {
     ACE_SPARES_HARD_MAX = 8,
     ACE_SPARE_BYTES_MAX = 2 << 20, /* of one heap and class */
     ACE_DELAY_MAX = 16,            /* epochs */
+    ACE_EPOCH_MS = 500,            /* what events are counted per */
     ACE_EVENTS_MIN = 256,          /* per epoch: fewer are not worth a decision */
     ACE_CREATED_MIN = 64,          /* slabs made per epoch */
     ACE_REGRET_MIN = 256,          /* units given back and wanted again per epoch: 16 MiB */
@@ -71,7 +72,8 @@ struct receipt_slot {
 static struct {
     enum hak_ace_mode mode; /* fixed by start-up */
     uint64_t receipt_count;
-    uint64_t now_ms;
+    uint64_t now_ms;                        /* of this epoch's end; 0: none has ended */
+    uint64_t elapsed_ms;                    /* in this epoch */
     struct receipt_slot ring[ACE_RECEIPTS]; /* [A] read by any thread */
     struct experiment capacity[HAK_CLASS_COUNT];
     struct experiment spares[HAK_CLASS_COUNT];
@@ -144,32 +146,35 @@ static void receipt_publish(const struct hak_receipt *receipt) {
     memcpy(words, receipt, sizeof words);
     hak_atomic_store_relaxed(&out->number, 0);
     /* Release: a reader that saw a new word sees that the number is gone. Pairs with the fence in
-     * hak_ace_receipts(). */
+     * receipt_read(). */
     atomic_thread_fence(memory_order_release);
     for (unsigned i = 1; i < sizeof words / sizeof words[0]; i++)
         hak_atomic_store_relaxed(&out->words[i - 1], words[i]);
-    /* Release: the words before the number. Pairs with the acquire in hak_ace_receipts(). */
+    /* Release: the words before the number. Pairs with the acquire in receipt_read(). */
     hak_atomic_store_release(&out->number, words[0]);
 }
 
-size_t hak_ace_receipts(struct hak_receipt *out, size_t count) {
-    size_t found = 0;
-    uint64_t newest = 0;
-    for (unsigned slot = 0; slot < ACE_RECEIPTS; slot++)
-        newest = hak_max(newest, hak_atomic_load_relaxed(&g_ace.ring[slot].number));
-    for (uint64_t number = newest; number > 0 && found < count && newest - number < ACE_RECEIPTS;
-         number--) {
-        struct receipt_slot *slot = &g_ace.ring[(number - 1) % ACE_RECEIPTS];
-        uint64_t words[sizeof *out / sizeof(uint64_t)];
-        /* Acquire: pairs with the release in receipt_publish(). */
-        words[0] = hak_atomic_load_acquire(&slot->number);
-        for (unsigned i = 1; i < sizeof words / sizeof words[0]; i++)
-            words[i] = hak_atomic_load_relaxed(&slot->words[i - 1]);
-        atomic_thread_fence(memory_order_acquire);
-        if (words[0] == number && hak_atomic_load_relaxed(&slot->number) == number)
-            memcpy(&out[found++], words, sizeof words);
+static bool receipt_read(struct receipt_slot *slot, struct hak_receipt *out) {
+    uint64_t words[sizeof *out / sizeof(uint64_t)];
+    /* Acquire: pairs with the release in receipt_publish(). */
+    words[0] = hak_atomic_load_acquire(&slot->number);
+    for (unsigned i = 1; i < sizeof words / sizeof words[0]; i++)
+        words[i] = hak_atomic_load_relaxed(&slot->words[i - 1]);
+    /* Acquire: a number that is the same after the words was the same before them. */
+    atomic_thread_fence(memory_order_acquire);
+    memcpy(out, words, sizeof words);
+    return words[0] != 0 && hak_atomic_load_relaxed(&slot->number) == words[0];
+}
+
+bool hak_ace_receipt_below(uint64_t below, struct hak_receipt *out) {
+    struct hak_receipt receipt;
+    out->number = 0;
+    for (unsigned slot = 0; slot < ACE_RECEIPTS; slot++) {
+        if (receipt_read(&g_ace.ring[slot], &receipt) && receipt.number < below &&
+            receipt.number > out->number)
+            *out = receipt;
     }
-    return found;
+    return out->number != 0;
 }
 
 /* ---- experiments ---- */
@@ -205,8 +210,13 @@ static enum ace_step experiment_step(struct experiment *experiment, uint32_t eve
     return has_helped ? ACE_HELPED : ACE_FAILED;
 }
 
+/* Epochs end when somebody looks at the clock: events are compared per time. */
+static uint32_t ace_rate(uint64_t events) {
+    return (uint32_t)hak_min(events * ACE_EPOCH_MS / hak_max(g_ace.elapsed_ms, 1), UINT32_MAX);
+}
+
 static void ace_judge_capacity(unsigned class_index) {
-    uint32_t events = hak_heap_take_pressure(class_index);
+    uint32_t events = ace_rate(hak_heap_take_pressure(class_index));
     struct experiment *experiment = &g_ace.capacity[class_index];
     enum ace_step step = experiment_step(experiment, events);
     if (step == ACE_FAILED)
@@ -226,7 +236,7 @@ static void ace_judge_capacity(unsigned class_index) {
 }
 
 static void ace_judge_spares(unsigned class_index) {
-    uint32_t created = hak_slab_take_created(class_index);
+    uint32_t created = ace_rate(hak_slab_take_created(class_index));
     struct experiment *experiment = &g_ace.spares[class_index];
     enum ace_step step = experiment_step(experiment, created);
     if (step == ACE_FAILED)
@@ -246,7 +256,7 @@ static void ace_judge_spares(unsigned class_index) {
 
 static void ace_judge_delay(void) {
     struct hak_pool_regret regret = hak_pool_take_regret();
-    uint32_t events = (uint32_t)hak_min(regret.wanted_again, UINT32_MAX);
+    uint32_t events = ace_rate(regret.wanted_again);
     uint32_t delay = hak_atomic_load_relaxed(&hak_pool_policy.delay);
     enum ace_step step = experiment_step(&g_ace.delay, events);
     if (step == ACE_FAILED)
@@ -269,6 +279,8 @@ void hak_ace_epoch(uint64_t now_ms) {
     ace_set_budget();
     if (g_ace.mode != HAK_ACE_ON || hak_heap_policy.is_exact)
         return;
+    g_ace.elapsed_ms =
+        g_ace.now_ms ? now_ms - g_ace.now_ms : UINT64_MAX; /* the first proves nothing */
     g_ace.now_ms = now_ms;
     for (unsigned class_index = 1; class_index < HAK_CLASS_COUNT; class_index++) {
         ace_judge_capacity(class_index);

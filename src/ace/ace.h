@@ -43,8 +43,8 @@ void hak_ace_init(enum hak_ace_mode mode, bool checks);
 /* An epoch has passed: judges the last decisions and takes new ones. One thread at a time. */
 void hak_ace_epoch(uint64_t now_ms);
 
-/* Copies the newest receipts, newest first; returns how many. Any thread. */
-size_t hak_ace_receipts(struct hak_receipt *out, size_t count);
+/* The newest receipt with a number below `below`; false: there is none any more. Any thread. */
+bool hak_ace_receipt_below(uint64_t below, struct hak_receipt *out);
 
 /*
  * The policy as text, a line each: `capacity BYTES SLOTS`, `spares BYTES SLABS`, `delay EPOCHS`. Writing

@@ -14,6 +14,7 @@
 
 #include "ace/ace.h"
 #include "api/tick.h"
+#include "api/tune.h"
 #include "arena/pool.h"
 #include "base/atomic.h"
 #include "base/lock.h"
@@ -76,6 +77,7 @@ __attribute__((constructor)) static void start_at_load(void) {
     hak_start();
     if (!g_start.has_environment)
         start_options();
+    hak_tune_at_start();
     if (hak_options.helper)
         hak_tick_start_helper();
 }

@@ -89,12 +89,13 @@ void hak_tick(void) {
     if (HAK_LIKELY(++t_tick_calls % TICK_CALLS != 0))
         return;
     uint64_t now = hak_prim_clock_ms();
-    if (tick_is_due(now))
-        tick_process(now);
+    bool is_due = tick_is_due(now);
     struct hak_heap *heap = hak_heap_current();
-    uint32_t epoch = hak_atomic_load_relaxed(&g_tick.epoch);
+    uint32_t epoch = hak_atomic_load_relaxed(&g_tick.epoch) + is_due;
     if (heap && heap->epoch != epoch)
-        hak_heap_note_epoch(heap, epoch);
+        hak_heap_note_epoch(heap, epoch); /* first: what it frees counts for the next epoch whole */
+    if (is_due)
+        tick_process(now);
     if (HAK_UNLIKELY(hak_options.helper))
         hak_tick_start_helper();
 }

@@ -33,7 +33,7 @@ enum {
     /* Units of a run worth a system call of its own: at most 16 calls per 32 MiB. */
     POOL_SINGLE_UNITS_MIN = 32,
     /* Epochs of debt after which also parts of huge pages go. */
-    POOL_PARTIAL_EPOCHS = 4,
+    POOL_PARTIAL_EPOCHS = 2,
 };
 
 /* Bytes of one thing from which it has proved large (design §8; docs/decisions/e4-lanes.md). */

@@ -56,7 +56,7 @@ struct hak_heap {
     uint8_t exit_rounds;                /* owner thread: rounds of thread destructors seen */
     uint32_t epoch;                     /* owner thread: the last one it took note of */
     /* For epochs; owner thread, under the lock. */
-    uint16_t activity[HAK_CLASS_COUNT];  /* refills and flushes in this epoch, at most UINT16_MAX */
+    uint32_t activity[HAK_CLASS_COUNT];  /* refills and flushes in this epoch */
     uint16_t last_held[HAK_CLASS_COUNT]; /* blocks in the magazine when it began */
     uint16_t prewarmed[HAK_CLASS_COUNT]; /* blocks that no epoch sends home */
     /* Others write here; alone on its line. */

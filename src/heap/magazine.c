@@ -102,12 +102,6 @@ size_t hak_heap_budget_used(void) {
     return hak_atomic_load_relaxed(&g_magazine.budget_used);
 }
 
-static void heap_note_activity(struct hak_heap *heap, unsigned class_index)
-    HAK_REQUIRES(heap->lock) {
-    if (heap->activity[class_index] < UINT16_MAX)
-        heap->activity[class_index]++;
-}
-
 static size_t heap_take(struct hak_heap *heap, unsigned class_index, void **out, size_t wanted)
     HAK_REQUIRES(heap->lock) {
     size_t taken =
@@ -142,7 +136,7 @@ void *hak_heap_refill(struct hak_heap *heap, unsigned class_index) {
     void *block = NULL;
     hak_lock_acquire(&heap->lock);
     heap->refill_count++;
-    heap_note_activity(heap, class_index);
+    heap->activity[class_index]++;
     hak_remote_drain(heap);
     magazine_grow(heap, class_index);
     unsigned capacity = heap->capacity[class_index];
@@ -194,7 +188,7 @@ void hak_heap_flush(struct hak_heap *heap, unsigned class_index, void *p, const 
     struct hak_magazine *magazine = &heap->magazines.of_class[class_index];
     hak_lock_acquire(&heap->lock);
     heap->flush_count++;
-    heap_note_activity(heap, class_index);
+    heap->activity[class_index]++;
     hak_remote_drain(heap);
     if (!magazine_grow(heap, class_index) && heap->capacity[class_index] > 0)
         magazine_flush(heap, class_index, (magazine_held(heap, class_index) + 1) / 2, function);

@@ -74,6 +74,13 @@ uintptr_t hak_prim_address_hint(void);         /* a quiet, randomized place for 
 bool hak_prim_is_secure(void);     /* AT_SECURE: do not trust the environment */
 char **hak_prim_environment(void); /* NULL before libc knows it */
 uint32_t hak_prim_process_id(void);
+/*
+ * One read of up to `capacity` bytes from the start of a file, *size: how many; one write of `size` bytes
+ * to a file made anew. openat, read or write, close. 0, or EIO: it was opened, but not all was done, or
+ * the errno value of openat, the only call then.
+ */
+int hak_prim_read_file(const char *path, char *buffer, size_t capacity, size_t *size);
+int hak_prim_write_file(const char *path, const char *text, size_t size);
 /* Monotonic, coarse (a few milliseconds), no system call. Never 0. */
 uint64_t hak_prim_clock_ms(void);
 

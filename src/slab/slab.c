@@ -360,7 +360,7 @@ enum hak_misuse hak_slab_examine(const void *p, unsigned class_index) {
 
 enum {
     SLAB_IDLE_EPOCHS = 2,      /* until the free pages of a slab go back */
-    SLAB_IDLE_EPOCHS_HUGE = 4, /* the same in the huge lane: what is cut up stays so */
+    SLAB_IDLE_EPOCHS_HUGE = 3, /* the same in the huge lane: what is cut up stays so */
     SLAB_PURGE_PAGES_MIN =
         2 /* OS pages in a row: single ones are a third of the calls for little */
 };

@@ -2,6 +2,8 @@
 
 #include "stats/ledger.h"
 
+#include <errno.h>
+
 #include "base/atomic.h"
 #include "base/lock.h"
 #include "base/text.h"
@@ -28,6 +30,14 @@ static struct {
 void hak_ledger_add(enum hak_call call, enum hak_cause cause, size_t bytes) {
     hak_atomic_add_relaxed(&g_ledger.cells[call][cause].count, 1);
     hak_atomic_add_relaxed(&g_ledger.cells[call][cause].bytes, bytes);
+}
+
+void hak_ledger_add_file(enum hak_call call, enum hak_cause cause, size_t bytes, int error) {
+    hak_ledger_add(HAK_CALL_OPENAT, cause, 0);
+    if (error == 0 || error == EIO) {
+        hak_ledger_add(call, cause, bytes);
+        hak_ledger_add(HAK_CALL_CLOSE, cause, 0);
+    }
 }
 
 struct hak_ledger_cell hak_ledger_read(enum hak_call call, enum hak_cause cause) {

@@ -31,6 +31,8 @@ extern HAK_INTERNAL const char *const hak_ledger_cause_words[HAK_CAUSE_COUNT];
 
 /* Any thread. Relaxed statistics: a reader may see count and bytes of different moments. */
 void hak_ledger_add(enum hak_call call, enum hak_cause cause, size_t bytes);
+/* What hak_prim_read_file() or _write_file() did, by its result: openat, `call`, close. */
+void hak_ledger_add_file(enum hak_call call, enum hak_cause cause, size_t bytes, int error);
 struct hak_ledger_cell hak_ledger_read(enum hak_call call, enum hak_cause cause);
 
 #endif

@@ -1,6 +1,7 @@
 /* src/prim/linux/process.c — limits, environment, messages, abort. SPDX-License-Identifier: MIT */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -62,6 +63,30 @@ uint64_t hak_prim_clock_ms(void) {
     struct timespec now = {0, 0};
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now); /* in the vDSO, or 0 for ever */
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 + 1;
+}
+
+/* Opens, does one read or write, closes. *size: bytes wanted, then done. */
+static int prim_file(const char *path, int flags, long call, void *buffer, size_t *size) {
+    long fd =
+        hak_syscall6(SYS_openat, AT_FDCWD, (long)(uintptr_t)path, flags | O_CLOEXEC, 0666, 0, 0);
+    if (hak_syscall_error(fd))
+        return hak_syscall_error(fd);
+    long done = hak_syscall6(call, fd, (long)(uintptr_t)buffer, (long)*size, 0, 0, 0);
+    long closed = hak_syscall6(SYS_close, fd, 0, 0, 0, 0, 0);
+    *size = done > 0 ? (size_t)done : 0;
+    return hak_syscall_error(done) || hak_syscall_error(closed) ? EIO : 0;
+}
+
+int hak_prim_read_file(const char *path, char *buffer, size_t capacity, size_t *size) {
+    *size = capacity;
+    return prim_file(path, O_RDONLY, SYS_read, buffer, size);
+}
+
+int hak_prim_write_file(const char *path, const char *text, size_t size) {
+    size_t done = size;
+    int error =
+        prim_file(path, O_WRONLY | O_CREAT | O_TRUNC, SYS_write, (void *)(uintptr_t)text, &done);
+    return error == 0 && done < size ? EIO : error;
 }
 
 void hak_prim_write_error(const char *text, size_t size) {
