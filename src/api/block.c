@@ -216,6 +216,12 @@ static void block_free_small(void *p, const char *function, const struct block_p
 }
 
 void hak_block_free(void *p, const char *function, size_t size, bool is_aligned) {
+    size_t unit;
+    if (hak_pagemap_find(p, &unit)) { /* another heap's, most often */
+        uint32_t tag = hak_pagemap_tag(unit);
+        if (tag >= HAK_TAG_CLASS_LIMIT && hak_heap_gather(p, tag))
+            return;
+    }
     if (p == NULL)
         return;
     struct block_place place = block_locate(p, function);

@@ -154,9 +154,11 @@ void hak_heap_put(struct hak_heap *heap, unsigned class_index, void *const *bloc
  */
 void hak_heap_flush_above(struct hak_heap *heap, size_t size);
 /*
- * Frees a block of another thread's heap, or of any heap by a thread that has none: gathers it, to be
- * sent home with others, or puts it into its slab. No heap's lock is held.
+ * Gathers a block of another heap, to be sent home with others; `tag` is its unit's and names a slab.
+ * False: hak_heap_free_remote() has to look at it. No heap's lock is held.
  */
+bool hak_heap_gather(const void *p, uint32_t tag);
+/* Puts a block of another heap into its slab, under the owner's lock. No heap's lock is held. */
 void hak_heap_free_remote(uint32_t owner_id, unsigned class_index, void *p, const char *function);
 /*
  * Looks at a block under its owner's lock: block start, handed out, not free. Exact only when no

@@ -4,14 +4,14 @@
  * The freer never keeps the block, so memory neither drifts between threads nor is shared line by
  * line, and never touches the slab. It sends *records*, up to 64 blocks each, in packets of its own:
  *
- *   free -> hak_heap_free_remote -> remote_gather     a bit in an accumulator: (slab, word), mask
+ *   free -> hak_heap_gather                           a bit in an accumulator: (slab, word), mask
  *                                -> remote_post       accumulator -> record in the owner's open packet
  *                                -> remote_send       packet -> owner's inbox: one push per 31 records
  *   whoever holds the owner's lock: hak_remote_drain -> record_apply -> hak_slab_set_put_word
  *
  * The message holds the blocks: until a record is applied its blocks are out, so the slab cannot be
  * released or retagged, and the owner read from its tag is right. Blocks of 4 KiB and more, and those
- * freed by threads without a heap, go home at once under the owner's lock.
+ * freed by threads without a heap, go home at once under the owner's lock (hak_heap_free_remote).
  *
  *   packet.in_flight   0: its heap's thread fills it        1: in an inbox, or being drained
  *
@@ -35,8 +35,8 @@ enum {
     REMOTE_OPEN = 4,        /* owners written to at a time */
     REMOTE_PACKETS_MAX = 8, /* per heap: bounds what is on its way */
     REMOTE_RECORDS = 31,
-    REMOTE_BLOCKS_MAX = 256,        /* gathered before all is sent */
-    REMOTE_BYTES_MAX = 64 * 1024,   /* the same, in bytes of blocks */
+    REMOTE_BYTES_MAX = 64 * 1024,   /* bytes of blocks gathered before all is sent */
+    REMOTE_BLOCK_COST = 256,        /* bytes that the smallest counts for: at most 256 blocks */
     REMOTE_DIRECT_SIZE = 4096,      /* bytes: such blocks are worth a lock each */
     REMOTE_IDLE_BYTES = 256 * 1024, /* waiting in an inbox: its owner seems idle */
     REMOTE_STRANGER_FREES = 32      /* by a thread without a heap, before it is given one */
@@ -65,8 +65,7 @@ struct open_packet {
 /* What a heap needs to free others' blocks; made with the first. Its thread only, and fork. */
 struct hak_remote {
     struct record gathered[REMOTE_ACCUMULATORS]; /* mask 0: nothing */
-    uint32_t block_count;                        /* gathered since all was sent */
-    uint32_t block_bytes;
+    int32_t credit;                              /* bytes that may be gathered until all is sent */
     struct open_packet open[REMOTE_OPEN];
     struct hak_packet *packets[REMOTE_PACKETS_MAX]; /* made one by one; never given back */
 };
@@ -217,17 +216,16 @@ void hak_remote_post_all(struct hak_heap *heap) {
         if (remote->open[i].packet)
             remote_send(&remote->open[i]);
     }
-    remote->block_count = 0;
-    remote->block_bytes = 0;
+    remote->credit = REMOTE_BYTES_MAX;
 }
 
-static struct hak_remote *remote_make(struct hak_heap *heap) {
+/* Without memory for it blocks go on going home one by one. */
+static void remote_make(struct hak_heap *heap) {
     struct hak_remote *remote = hak_meta_alloc(sizeof *remote);
     if (remote) {
-        *remote = (struct hak_remote){0};
+        *remote = (struct hak_remote){.credit = REMOTE_BYTES_MAX};
         heap->remote = remote;
     }
-    return remote;
 }
 
 /* Neighbouring words of a slab, and neighbouring slabs, keep apart. */
@@ -235,25 +233,42 @@ static unsigned accumulator_of(hak_unit slab, uint32_t word) {
     return (slab * 7 + word) % REMOTE_ACCUMULATORS;
 }
 
-static void remote_gather(struct hak_heap *heap, struct hak_remote *remote, struct record record,
-                          uint32_t size) {
-    struct record *accumulator = &remote->gathered[accumulator_of(record.slab, record.word)];
-    if (accumulator->slab != record.slab || accumulator->word != record.word) {
-        struct record full = accumulator_take(accumulator);
-        if (full.mask)
-            remote_post(remote, full);
-        accumulator->slab = record.slab;
-        accumulator->word = record.word;
-        atomic_signal_fence(memory_order_release); /* a fork sees a mask with its own key */
-    }
-    accumulator->mask |= record.mask;
-    remote->block_count++;
-    remote->block_bytes += size;
-    if (remote->block_count >= REMOTE_BLOCKS_MAX || remote->block_bytes >= REMOTE_BYTES_MAX)
-        hak_remote_post_all(heap);
+/* The accumulator has another word's blocks: they go on their way, and it serves this one. */
+static HAK_NOINLINE void accumulator_turn(struct hak_remote *remote, struct record *accumulator,
+                                          hak_unit slab, uint32_t word) {
+    struct record full = accumulator_take(accumulator);
+    if (full.mask)
+        remote_post(remote, full);
+    accumulator->slab = slab;
+    accumulator->word = word;
+    atomic_signal_fence(memory_order_release); /* a fork sees a mask with its own key */
 }
 
-/* The heap that shall gather the block; NULL: it goes home by itself. */
+bool hak_heap_gather(const void *p, uint32_t tag) {
+    struct hak_heap *heap = hak_heap_current();
+    if (heap == NULL || heap->remote == NULL || tag >> HAK_TAG_ID_SHIFT == heap->id)
+        return false;
+    struct hak_remote *remote = heap->remote;
+    unsigned class_index = (tag & (HAK_TAG_CLASS_LIMIT - 1)) >> 4;
+    uint32_t size = hak_size_classes[class_index].size;
+    hak_unit slab;
+    uint32_t index;
+    if (size >= REMOTE_DIRECT_SIZE || !hak_slab_locate(p, class_index, &slab, &index))
+        return false;
+    struct record *accumulator = &remote->gathered[accumulator_of(slab, index / 64)];
+    if (accumulator->slab != slab || accumulator->word != index / 64)
+        accumulator_turn(remote, accumulator, slab, index / 64);
+    uint64_t bit = UINT64_C(1) << (index % 64);
+    if (HAK_UNLIKELY(accumulator->mask & bit))
+        return false; /* a double free */
+    accumulator->mask |= bit;
+    remote->credit -= (int32_t)(size > REMOTE_BLOCK_COST ? size : REMOTE_BLOCK_COST);
+    if (HAK_UNLIKELY(remote->credit <= 0))
+        hak_remote_post_all(heap);
+    return true;
+}
+
+/* The heap that shall gather blocks; NULL: they go home one by one. */
 static struct hak_heap *remote_heap(void) {
     struct hak_heap *heap = hak_heap_current();
     if (heap || ++t_remote_stranger_frees < REMOTE_STRANGER_FREES || hak_heap_is_late())
@@ -261,6 +276,18 @@ static struct hak_heap *remote_heap(void) {
     return hak_heap_acquire();
 }
 
+/* Is the block in an accumulator of ours already? Large blocks, which go home at once, never are. */
+static bool remote_has_gathered(const struct hak_heap *heap, hak_unit slab, uint32_t index) {
+    if (heap == NULL || heap->remote == NULL)
+        return false;
+    const struct record *record = &heap->remote->gathered[accumulator_of(slab, index / 64)];
+    return record->slab == slab && record->word == index / 64 && record->mask >> (index % 64) & 1;
+}
+
+/*
+ * What hak_heap_gather() did not take: large blocks, misuse, and blocks of threads that have nothing to
+ * gather them in; they are given it here, for the next time.
+ */
 void hak_heap_free_remote(uint32_t owner_id, unsigned class_index, void *p, const char *function) {
     struct hak_heap *owner = remote_owner(owner_id);
     uint32_t size = hak_size_classes[class_index].size;
@@ -269,21 +296,11 @@ void hak_heap_free_remote(uint32_t owner_id, unsigned class_index, void *p, cons
     if (HAK_UNLIKELY(!hak_slab_locate(p, class_index, &slab, &index)))
         hak_misuse_fatal(function, p, HAK_MISUSE_INSIDE, size, owner_id);
     struct hak_heap *heap = remote_heap();
-    struct hak_remote *remote = NULL;
-    if (heap && !hak_heap_policy.is_exact)
-        remote = heap->remote ? heap->remote : remote_make(heap);
-    bool is_held = remote && size >= REMOTE_DIRECT_SIZE && hak_lock_try_acquire(&owner->lock);
-    if (remote && !is_held) {
-        struct record record = {slab, index / 64, UINT64_C(1) << (index % 64)};
-        const struct record *same = &remote->gathered[accumulator_of(slab, record.word)];
-        if (HAK_UNLIKELY(same->slab == slab && same->word == record.word &&
-                         (same->mask & record.mask)))
-            hak_misuse_fatal(function, p, HAK_MISUSE_DOUBLE_FREE, size, owner_id);
-        remote_gather(heap, remote, record, size);
-        return;
-    }
-    if (!is_held)
-        hak_lock_acquire(&owner->lock);
+    if (HAK_UNLIKELY(remote_has_gathered(heap, slab, index)))
+        hak_misuse_fatal(function, p, HAK_MISUSE_DOUBLE_FREE, size, owner_id);
+    if (heap && heap->remote == NULL && !hak_heap_policy.is_exact)
+        remote_make(heap);
+    hak_lock_acquire(&owner->lock);
     hak_heap_put(owner, class_index, &p, 1, function);
     owner->remote_count++;
     hak_lock_release(&owner->lock);

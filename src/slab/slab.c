@@ -266,24 +266,6 @@ size_t hak_slab_set_take(struct hak_slab_set *set, unsigned class_index, uint32_
 
 /* ---- put ---- */
 
-/* The slab's first unit; only slabs of several units need to look. */
-static hak_unit slab_head(hak_unit unit, const struct hak_size_class *size_class) {
-    return size_class->units == 1 ? unit : unit - slab_at(unit)->distance;
-}
-
-/* Byte offset in the slab -> block index; exact for every offset (tools/size_classes.py proves it). */
-static size_t slab_block_index(size_t offset, const struct hak_size_class *size_class) {
-    return (size_t)(offset * size_class->reciprocal >> HAK_RECIPROCAL_SHIFT);
-}
-
-bool hak_slab_locate(const void *p, unsigned class_index, hak_unit *slab, uint32_t *index) {
-    const struct hak_size_class *size_class = &hak_size_classes[class_index];
-    *slab = slab_head(hak_unit_of(p), size_class);
-    size_t offset = (uintptr_t)p - (uintptr_t)hak_unit_address(*slab);
-    *index = (uint32_t)slab_block_index(offset, size_class);
-    return (size_t)*index * size_class->size == offset && *index < size_class->blocks;
-}
-
 /* Bits of word `word` that lie in [begin, end). */
 static uint64_t word_range(unsigned word, size_t begin, size_t end) {
     size_t low = (size_t)word * 64;

@@ -27,6 +27,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "arena/arena.h"
+#include "arena/pagemap.h"
 #include "arena/unit.h"
 #include "base/compiler.h"
 #include "base/misuse.h"
@@ -125,7 +127,18 @@ void hak_slab_set_trim(struct hak_slab_set *set);
  * Where a pointer lies whose tag names the class: the slab's first unit, the block's index in it.
  * False: it is not the start of a block. Reads only what is fixed while a block is out: no lock.
  */
-bool hak_slab_locate(const void *p, unsigned class_index, hak_unit *slab, uint32_t *index);
+HAK_INLINE bool hak_slab_locate(const void *p, unsigned class_index, hak_unit *slab,
+                                uint32_t *index) {
+    const struct hak_size_class *size_class = &hak_size_classes[class_index];
+    hak_unit head = hak_unit_of(p);
+    if (size_class->units > 1) /* only slabs of several units need to look */
+        head -= ((const struct hak_slab *)hak_unit_descriptor(head))->distance;
+    size_t offset = (uintptr_t)p - (uintptr_t)hak_unit_address(head);
+    /* Exact for every offset in a slab: tools/size_classes.py proves it. */
+    *index = (uint32_t)(offset * size_class->reciprocal >> HAK_RECIPROCAL_SHIFT);
+    *slab = head;
+    return (size_t)*index * size_class->size == offset && *index < size_class->blocks;
+}
 
 /*
  * Puts back up to 64 blocks of one slab: those of `mask`, bit k standing for block word × 64 + k. Owner's

@@ -52,7 +52,7 @@ static inline unsigned heap_use_class(const void *p) {
 }
 
 static inline void heap_use_free(void *p) {
-    if (hak_magazine_push(p))
+    if (hak_magazine_push(p) || hak_heap_gather(p, hak_pagemap_tag(hak_unit_of(p))))
         return;
     struct hak_heap *own = hak_heap_current();
     if (own && own->id == heap_use_owner(p))
