@@ -79,13 +79,16 @@ bool hak_span_is_start(const void *p) {
 
 enum hak_misuse hak_span_free(void *p) {
     hak_unit unit = hak_unit_of(p);
-    if (!hak_span_is_start(p))
-        return HAK_MISUSE_INSIDE;
-    /* Of two threads that free the same block only one turns the tag. Relaxed: the program's own
-     * hand-over ordered the block's use before this free. */
+    /* Of two threads that free the same block only one turns the tag, and only that one may look at the
+     * descriptor: the other would find the pool's. Relaxed: the program's own hand-over ordered the
+     * block's use before this free. */
     uint32_t expected = HAK_KIND_SPAN;
     if (!hak_atomic_cas_relaxed(&hak_pagemap_tags[unit], &expected, HAK_KIND_SPAN_FREED))
         return HAK_MISUSE_DOUBLE_FREE;
+    if (HAK_UNLIKELY(!hak_span_is_start(p))) {
+        hak_pagemap_set(unit, HAK_KIND_SPAN);
+        return HAK_MISUSE_INSIDE;
+    }
     uint32_t count = hak_atomic_load_relaxed(&span_at(unit)->unit_count);
     hak_atomic_sub_relaxed(&g_span.count, 1);
     hak_atomic_sub_relaxed(&g_span.units, count);
