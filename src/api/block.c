@@ -202,7 +202,8 @@ static bool block_size_is_possible(const void *p, size_t size, bool is_aligned,
         return true;
     size_t carried = hak_max(size + HAK_BLOCK_TAIL, 1);
     if (place->tier == BLOCK_LARGE)
-        return hak_align_up(carried, HAK_UNIT_SIZE) == hak_span_footprint(p);
+        return hak_align_up(carried, HAK_UNIT_SIZE) == hak_span_footprint(p) ||
+               (carried > HAK_MID_MAX && hak_span_keeps(p, carried));
     return is_aligned ||
            (place->tier == BLOCK_SMALL && hak_size_class_of(carried) == place->class_index);
 }

@@ -10,8 +10,9 @@
 #include "vm/vm.h"
 
 /*
- * Reservation: 1 GiB first, each later one twice as large, under an address limit 1/16 and 1/8 of
- * it. Addresses are free, but a modest VSZ is a promise and small limits are common (ulimit -v).
+ * Reservation: 1 GiB for a lane's first arena, each later one twice as large, under an address limit
+ * 1/16 and 1/8 of it. Addresses are free, but a modest VSZ is a promise, small limits are common
+ * (ulimit -v), and descriptors, 0.9 % of the addresses, count as data (ulimit -d) though untouched.
  */
 #define ARENA_SIZE_FIRST HAK_GIB
 #define ARENA_SIZE_MAX (64 * HAK_GIB)
@@ -46,8 +47,10 @@ static size_t arena_size_for(uint32_t unit_count) {
     return units * HAK_UNIT_SIZE;
 }
 
-static size_t arena_size_wanted(void) {
-    uint32_t count = hak_atomic_load_relaxed(&hak_arenas.count);
+static size_t arena_size_wanted(enum hak_lane lane) {
+    uint32_t count = 0;
+    for (uint32_t i = 1; i <= hak_atomic_load_relaxed(&hak_arenas.count); i++)
+        count += hak_arenas.list[i]->lane == lane;
     size_t limit = hak_vm_address_limit();
     size_t wanted = count == 0 ? ARENA_SIZE_FIRST : ARENA_SIZE_FIRST << hak_min(count, 6);
     wanted = hak_min(wanted, ARENA_SIZE_MAX);
@@ -57,8 +60,8 @@ static size_t arena_size_wanted(void) {
 }
 
 /* Reserves the wanted size, or less on refusal, but never less than `least`. */
-static int arena_reserve(size_t least, size_t *size, void **out) {
-    size_t wanted = hak_max(arena_size_wanted(), least);
+static int arena_reserve(size_t least, enum hak_lane lane, size_t *size, void **out) {
+    size_t wanted = hak_max(arena_size_wanted(lane), least);
     for (;;) {
         int error = hak_vm_reserve(wanted, HAK_SUPERSLAB_SIZE, HAK_CAUSE_ARENA_RESERVE, out);
         if (error == 0 || wanted == least) {
@@ -86,7 +89,7 @@ struct hak_arena *hak_arena_create(uint32_t unit_count, enum hak_lane lane) {
         return NULL;
     void *base;
     size_t size;
-    if (arena_reserve(arena_size_for(unit_count), &size, &base) != 0)
+    if (arena_reserve(arena_size_for(unit_count), lane, &size, &base) != 0)
         return NULL;
     hak_unit first;
     uint32_t units = (uint32_t)(size / HAK_UNIT_SIZE);

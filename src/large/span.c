@@ -79,13 +79,16 @@ bool hak_span_is_start(const void *p) {
 
 enum hak_misuse hak_span_free(void *p) {
     hak_unit unit = hak_unit_of(p);
-    if (!hak_span_is_start(p))
-        return HAK_MISUSE_INSIDE;
-    /* Of two threads that free the same block only one turns the tag. Relaxed: the program's own
-     * hand-over ordered the block's use before this free. */
+    /* Of two threads that free the same block only one turns the tag, and only that one may look at the
+     * descriptor: the other would find the pool's. Relaxed: the program's own hand-over ordered the
+     * block's use before this free. */
     uint32_t expected = HAK_KIND_SPAN;
     if (!hak_atomic_cas_relaxed(&hak_pagemap_tags[unit], &expected, HAK_KIND_SPAN_FREED))
         return HAK_MISUSE_DOUBLE_FREE;
+    if (HAK_UNLIKELY(!hak_span_is_start(p))) {
+        hak_pagemap_set(unit, HAK_KIND_SPAN);
+        return HAK_MISUSE_INSIDE;
+    }
     uint32_t count = hak_atomic_load_relaxed(&span_at(unit)->unit_count);
     hak_atomic_sub_relaxed(&g_span.count, 1);
     hak_atomic_sub_relaxed(&g_span.units, count);
@@ -102,19 +105,34 @@ size_t hak_span_footprint(const void *p) {
     return hak_atomic_load_relaxed(&span_at(hak_unit_of(p))->unit_count) * HAK_UNIT_SIZE;
 }
 
+/* Else less than half of the units would be used, and their end goes back. */
+static bool span_keeps(uint32_t old_count, uint32_t new_count) {
+    return new_count <= old_count && new_count >= old_count / 2;
+}
+
+static uint32_t span_count_for(const struct span *span, size_t size) {
+    size_t usable = hak_align_up(size, HAK_SPAN_GRANULE);
+    return span_units_for(hak_atomic_load_relaxed(&span->colour) + usable);
+}
+
+bool hak_span_keeps(const void *p, size_t size) {
+    const struct span *span = span_at(hak_unit_of(p));
+    return span_keeps(hak_atomic_load_relaxed(&span->unit_count), span_count_for(span, size));
+}
+
 bool hak_span_resize(void *p, size_t size) {
     hak_unit unit = hak_unit_of(p);
     struct span *span = span_at(unit);
     size_t usable = hak_align_up(size, HAK_SPAN_GRANULE);
     uint32_t old_count = hak_atomic_load_relaxed(&span->unit_count);
-    uint32_t new_count = span_units_for(hak_atomic_load_relaxed(&span->colour) + usable);
+    uint32_t new_count = span_count_for(span, size);
     if (new_count > old_count) {
         if (!hak_pool_extend(unit, old_count, new_count))
             return false;
         for (uint32_t i = old_count; i < new_count; i++)
             hak_pagemap_set(unit + i, HAK_KIND_NONE);
         hak_atomic_add_relaxed(&g_span.units, new_count - old_count);
-    } else if (new_count >= old_count / 2) {
+    } else if (span_keeps(old_count, new_count)) {
         /* What is left over may be realloc's spare, kept for the next growth. */
         if (usable > hak_span_size(p))
             hak_atomic_store_relaxed(&span->usable, (uint32_t)usable);

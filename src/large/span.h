@@ -47,6 +47,9 @@ size_t hak_span_footprint(const void *p);
  * neighbours; gives its end back when less than half would be used. False: it is as it was.
  */
 bool hak_span_resize(void *p, size_t size);
+/* Would that leave all its units with it? */
+bool hak_span_keeps(const void *p, size_t size);
+
 struct hak_span_stats {
     size_t count; /* live blocks */
     size_t bytes; /* their usable bytes */

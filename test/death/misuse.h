@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MID_MAX = 65536 };
+enum { MID_MAX = 262144 };
 #define ONE_PAST PTRDIFF_MAX
 
 struct misuse_case {
@@ -62,27 +62,27 @@ struct misuse_case {
     X("sdallocx_static",           run_foreign, call_sdallocx, 100, 0, "static")                   \
     X("delete_stack",              run_foreign, call_delete, 100, 0, "stack")                      \
     X("delete_array_static",       run_foreign, call_delete_array, 100, 0, "static")               \
-    X("large_twice",               run_twice, call_free, 200000, 0, NULL)                          \
+    X("large_twice",               run_twice, call_free, 400000, 0, NULL)                          \
     X("large_1m_twice",            run_twice, call_free, 1 << 20, 0, NULL)                         \
     X("large_63m_twice",           run_twice, call_free, 63 << 20, 0, NULL)                        \
-    X("large_twice_by_other",      run_owner_then_other, call_free, 200000, 0, NULL)               \
-    X("large_other_twice",         run_other_twice, call_free, 200000, 0, NULL)                    \
-    X("large_twice_merged",        run_large_merged, call_free, 200000, 0, NULL)                   \
-    X("large_realloc_freed",       run_twice, call_realloc, 200000, 0, NULL)                       \
-    X("large_usable_freed",        run_twice, call_usable_size, 200000, 0, NULL)                   \
-    X("large_free_sized_freed",    run_twice, call_free_sized, 200000, 0, NULL)                    \
-    X("large_delete_freed",        run_twice, call_delete, 200000, 0, NULL)                        \
-    X("large_delete_nothrow_freed",run_twice, call_delete_nothrow, 200000, 0, NULL)                \
-    X("large_inside_1",            run_inside, call_free, 200000, 1, NULL)                         \
-    X("large_inside_16",           run_inside, call_free, 200000, 16, NULL)                        \
-    X("large_inside_4096",         run_inside, call_free, 200000, 4096, NULL)                      \
-    X("large_inside_unit",         run_inside, call_free, 200000, 65536, NULL)                     \
-    X("large_inside_last",         run_inside, call_free, 200000, 199984, NULL)                    \
-    X("large_one_past",            run_inside, call_free, 200000, ONE_PAST, NULL)                  \
-    X("large_realloc_inside",      run_inside, call_realloc, 200000, 4096, NULL)                   \
-    X("large_realloc_inside_unit", run_inside, call_realloc, 200000, 131072, NULL)                 \
-    X("large_usable_inside",       run_inside, call_usable_size, 200000, 65536, NULL)              \
-    X("large_delete_inside",       run_inside, call_delete_array, 200000, 8, NULL)                 \
+    X("large_twice_by_other",      run_owner_then_other, call_free, 400000, 0, NULL)               \
+    X("large_other_twice",         run_other_twice, call_free, 400000, 0, NULL)                    \
+    X("large_twice_merged",        run_large_merged, call_free, 400000, 0, NULL)                   \
+    X("large_realloc_freed",       run_twice, call_realloc, 400000, 0, NULL)                       \
+    X("large_usable_freed",        run_twice, call_usable_size, 400000, 0, NULL)                   \
+    X("large_free_sized_freed",    run_twice, call_free_sized, 400000, 0, NULL)                    \
+    X("large_delete_freed",        run_twice, call_delete, 400000, 0, NULL)                        \
+    X("large_delete_nothrow_freed",run_twice, call_delete_nothrow, 400000, 0, NULL)                \
+    X("large_inside_1",            run_inside, call_free, 400000, 1, NULL)                         \
+    X("large_inside_16",           run_inside, call_free, 400000, 16, NULL)                        \
+    X("large_inside_4096",         run_inside, call_free, 400000, 4096, NULL)                      \
+    X("large_inside_unit",         run_inside, call_free, 400000, 65536, NULL)                     \
+    X("large_inside_last",         run_inside, call_free, 400000, 399984, NULL)                    \
+    X("large_one_past",            run_inside, call_free, 400000, ONE_PAST, NULL)                  \
+    X("large_realloc_inside",      run_inside, call_realloc, 400000, 4096, NULL)                   \
+    X("large_realloc_inside_unit", run_inside, call_realloc, 400000, 131072, NULL)                 \
+    X("large_usable_inside",       run_inside, call_usable_size, 400000, 65536, NULL)              \
+    X("large_delete_inside",       run_inside, call_delete_array, 400000, 8, NULL)                 \
     X("big_twice",                 run_twice, call_free, 80 << 20, 0, NULL)                        \
     X("big_twice_by_other",        run_owner_then_other, call_free, 80 << 20, 0, NULL)             \
     X("big_realloc_freed",         run_twice, call_realloc, 80 << 20, 0, NULL)                     \
@@ -97,6 +97,7 @@ struct misuse_case {
     X("mid_2000_twice",            run_twice, call_free, 2000, 0, NULL)                            \
     X("mid_20000_twice",           run_twice, call_free, 20000, 0, NULL)                           \
     X("mid_65500_twice",           run_twice, call_free, 65500, 0, NULL)                           \
+    X("mid_200000_twice",          run_twice, call_free, 200000, 0, NULL)                          \
     X("tiny_cfree_twice",          run_twice, call_cfree, 64, 0, NULL)                             \
     X("tiny_delete_twice",         run_twice, call_delete, 64, 0, NULL)                            \
     X("tiny_free_sized_twice",     run_twice, call_free_sized, 64, 0, NULL)                        \
@@ -111,6 +112,7 @@ struct misuse_case {
     X("tiny_inside_last",          run_inside, call_free, 64, 63, NULL)                            \
     X("mid_inside_16",             run_inside, call_free, 20000, 16, NULL)                         \
     X("mid_inside_4096",           run_inside, call_free, 20000, 4096, NULL)                       \
+    X("mid_inside_unit",           run_inside, call_free, 200000, 65536, NULL)                     \
     X("tiny_realloc_inside",       run_inside, call_realloc, 64, 16, NULL)                         \
     X("mid_realloc_inside",        run_inside, call_realloc, 20000, 8192, NULL)                    \
     X("tiny_usable_inside",        run_inside, call_usable_size, 64, 16, NULL)                     \
@@ -142,21 +144,21 @@ struct misuse_case {
     X("size_right_delete",         run_wrong_size, NULL, 33, 33, "_ZdlPvm")                        \
     X("size_right_resized_tiny",   run_right_resized, NULL, 100, 0, NULL)                          \
     X("size_right_resized_mid",    run_right_resized, NULL, 9000, 0, NULL)                         \
-    X("size_right_resized_large",  run_right_resized, NULL, 110000, 0, NULL)                       \
+    X("size_right_resized_large",  run_right_resized, NULL, 700000, 0, NULL)                       \
     X("size_right_resized_big",    run_right_resized, NULL, 40 << 20, 0, NULL)                     \
     X("size_right_aligned",        run_right_aligned, NULL, 20, 512, NULL)                         \
     X("size_right_aligned_large",  run_right_aligned, NULL, 20, 1 << 20, NULL)                     \
     X("size_right_aligned_zero",   run_right_aligned, NULL, 0, 1 << 20, NULL)                      \
     X("size_right_aligned_big",    run_right_aligned, NULL, 20, 1 << 28, NULL)                     \
-    X("fork_child_large_twice",    run_in_fork_child, call_free, 200000, 0, NULL)                  \
-    X("thread_exit_large_twice",   run_in_thread_exit, NULL, 200000, 0, NULL)                      \
-    X("atexit_large_twice",        run_in_atexit, NULL, 200000, 0, NULL)                           \
-    X("sigabrt_ignored",           run_abort_ignored, call_free, 200000, 0, NULL)                  \
-    X("sigabrt_blocked",           run_abort_blocked, call_free, 200000, 0, NULL)                  \
-    X("stderr_closed",             run_stderr_closed, call_free, 200000, 0, NULL)                  \
+    X("fork_child_large_twice",    run_in_fork_child, call_free, 400000, 0, NULL)                  \
+    X("thread_exit_large_twice",   run_in_thread_exit, NULL, 400000, 0, NULL)                      \
+    X("atexit_large_twice",        run_in_atexit, NULL, 400000, 0, NULL)                           \
+    X("sigabrt_ignored",           run_abort_ignored, call_free, 400000, 0, NULL)                  \
+    X("sigabrt_blocked",           run_abort_blocked, call_free, 400000, 0, NULL)                  \
+    X("stderr_closed",             run_stderr_closed, call_free, 400000, 0, NULL)                  \
     X("canary_tiny",               run_overflow, call_free, 50, 0, NULL)                           \
     X("canary_mid",                run_overflow, call_free, 5000, 0, NULL)                         \
-    X("canary_large",              run_overflow, call_free, 200000, 0, NULL)                       \
+    X("canary_large",              run_overflow, call_free, 400000, 0, NULL)                       \
     X("canary_realloc",            run_overflow, call_realloc, 50, 0, NULL)
 /* clang-format on */
 

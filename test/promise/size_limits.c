@@ -170,8 +170,8 @@ static void check_calloc_overflow(void) {
 }
 
 static void check_failed_realloc(void) {
-    static const size_t tier[] = {0,     1,     16,    100,     1024,          1025,
-                                  30000, 65536, 65537, 1 << 20, (4 << 20) + 5, 70 << 20};
+    static const size_t tier[] = {0,     1,     16,     100,    1024,    1025,          30000,
+                                  65536, 65537, 262144, 262145, 1 << 20, (4 << 20) + 5, 70 << 20};
     struct sweep s = sweep_begin("a failed realloc keeps the block, in every tier");
     for (size_t t = 0; t < sizeof tier / sizeof tier[0]; t++) {
         unsigned char *block = api.malloc(tier[t]);

@@ -50,7 +50,8 @@ struct way {
     void (*give)(void *, size_t);
 };
 
-static const size_t g_sizes[] = {1, 16, 100, 1000, 1024, 1025, 5000, 40000, 65536, 65537, 3 << 20};
+static const size_t g_sizes[] = {1,     16,    100,   1000,   1024,   1025,   5000,
+                                 40000, 65536, 65537, 262144, 262145, 3 << 20};
 
 static void pass_through(const struct way *w, size_t size) {
     enum { HELD = 16 };

@@ -162,7 +162,7 @@ static void give_twice(void *argument) {
 static void test_large(void **state) {
     static const size_t offsets[] = {1, 16, 4096, 65535, 65536, 65536 + 16, 100000};
     for (int entry = 0; entry < ENTRY_COUNT; entry++) {
-        struct large_case large = {&g_entries[entry], 200000, 0, "large"};
+        struct large_case large = {&g_entries[entry], 400000, 0, "large"};
         struct large_case big = {&g_entries[entry], 70 * HAK_MIB, 0, "big"};
         for (size_t i = 0; i < sizeof offsets / sizeof offsets[0]; i++) {
             large.offset = offsets[i];
@@ -179,13 +179,14 @@ static void test_large(void **state) {
 
 /* A freed block's address lies inside a new, larger one: it is now inside that. */
 static void give_stale(void *argument) {
-    char *first = hakmem_malloc(100000);
-    char *second = hakmem_malloc(100000);
+    char *first = hakmem_malloc(300000);
+    char *second = hakmem_malloc(300000);
     hakmem_free(first);
     hakmem_free(second);
-    char *both = hakmem_malloc((size_t)(second - first) + 100000);
-    CHECK(both <= first);
+    char *both = hakmem_malloc(600000);
+    CHECK_EQUAL(hak_unit_of(both), hak_unit_of(first));
     CHECK(second > both);
+    CHECK(second < both + 600000);
     foretell(argument, second, "inside a block, not its start", "large", "none");
     ((const struct entry *)argument)->call(second);
 }
@@ -330,8 +331,9 @@ static void test_wrong_size(void **state) {
         {40, 400, NULL, "heap 1"},         {40, 65, NULL, "heap 1"},
         {40, 0, NULL, "heap 1"},           {40, 16, NULL, "heap 1"},
         {1000, 400, NULL, "heap 1"},       {1000, SIZE_MAX - 1, NULL, "heap 1"},
-        {30000, 60000, NULL, "heap 1"},    {200000, 1000000, "large", "none"},
-        {200000, 100, "large", "none"},    {70 * HAK_MIB, 80 * HAK_MIB, "big", "none"},
+        {30000, 60000, NULL, "heap 1"},    {200000, 250000, NULL, "heap 1"},
+        {200000, 100, NULL, "heap 1"},     {400000, 1000000, "large", "none"},
+        {400000, 100, "large", "none"},    {70 * HAK_MIB, 80 * HAK_MIB, "big", "none"},
         {70 * HAK_MIB, 100, "big", "none"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct sized_case c = cases[i];
@@ -342,7 +344,7 @@ static void test_wrong_size(void **state) {
 /* What is right stays unreported, whatever way the block came to its size. */
 static void check_right_sizes(void *argument) {
     use_checks();
-    for (size_t size = 0; size < 70000; size += size < 1100 ? 1 : 97) {
+    for (size_t size = 0; size < 600000; size += size < 1100 ? 1 : size < 70000 ? 97 : 2777) {
         hakmem_free_sized(hakmem_malloc(size), size);
         hakmem_sdallocx(hakmem_calloc(1, size), size, 0);
         char *p = hakmem_realloc(hakmem_malloc(size), size + size / 3 + 1);
@@ -398,7 +400,9 @@ static void test_right_sizes_aligned(void **state) {
 }
 
 static void test_right_sizes_after_realloc(void **state) {
-    struct resize resizes[] = {{100000, 300000},
+    struct resize resizes[] = {{300000, 700000},
+                               {700000, 5 * HAK_UNIT_SIZE},
+                               {10 * HAK_UNIT_SIZE, HAK_MID_MAX + 1},
                                {HAK_MIB, 2 * HAK_MIB},
                                {3 * HAK_MIB, HAK_MIB},
                                {50 * HAK_MIB, 60 * HAK_MIB},
@@ -430,7 +434,7 @@ static void write_beyond(void *argument) {
 }
 
 static void test_canary(void **state) {
-    static const size_t sizes[] = {1, 24, 1000, 40000, 200000, 70 * HAK_MIB};
+    static const size_t sizes[] = {1, 24, 1000, 40000, 200000, 400000, 70 * HAK_MIB};
     if (!HAK_CANARY)
         skip();
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {

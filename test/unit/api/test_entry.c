@@ -15,9 +15,10 @@
 
 /* Sizes around every change of tier, and some between. */
 static const size_t g_sizes[] = {
-    0,      1,       15,      16,       17,       100,      255,      256,       257,
-    1023,   1024,    1025,    4096,     32767,    65535,    65536,    65537,     65544,
-    100000, 1048576, 5000000, 67108863, 67108864, 67108865, 67108872, 100000000, 3000000000};
+    0,       1,        15,       16,       17,       100,       255,       256,
+    257,     1023,     1024,     1025,     4096,     32767,     65535,     65536,
+    65537,   65544,    100000,   262143,   262144,   262145,    300000,    1048576,
+    5000000, 67108863, 67108864, 67108865, 67108872, 100000000, 3000000000};
 enum { SIZE_COUNT = sizeof g_sizes / sizeof g_sizes[0] };
 
 static void check_block(const char *p, size_t size) {
@@ -225,15 +226,15 @@ static void resize_large(void *argument) {
     CHECK(hakmem_realloc(p, 10 * HAK_MIB) == p); /* and are taken again */
     CHECK(hakmem_malloc_usable_size(p) >= 10 * HAK_MIB);
     write_ends(p);
-    CHECK(hakmem_realloc(p, 65537) == p);
-    char *q = hakmem_realloc(p, 60000); /* another tier */
+    CHECK(hakmem_realloc(p, HAK_MID_MAX + 1) == p);
+    char *q = hakmem_realloc(p, HAK_MID_MAX - 100); /* another tier */
     CHECK(q != p);
-    CHECK(hakmem_malloc_usable_size(q) <= 65536);
+    CHECK(hakmem_malloc_usable_size(q) <= HAK_MID_MAX);
     hakmem_free(q);
 
     /* in the way of the next: it moves, with room to grow into */
     p = hakmem_malloc(HAK_MIB);
-    char *next = hakmem_malloc(100000);
+    char *next = hakmem_malloc(300000);
     q = hakmem_realloc(p, 2 * HAK_MIB);
     CHECK(q != p);
     CHECK(hakmem_malloc_usable_size(q) >= 2 * HAK_MIB);

@@ -268,7 +268,7 @@ static int run_second_half(const char *scenario) {
     else if (strcmp(scenario, "then-free-foreign") == 0)
         free_foreign_first();
     else if (strcmp(scenario, "then-malloc") == 0)
-        CHECK(hakmem_malloc(100000) != NULL);
+        CHECK(hakmem_malloc(HAK_MIB) != NULL);
     else
         use(hakmem_malloc(100));
     return 0;

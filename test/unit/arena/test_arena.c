@@ -30,7 +30,10 @@ static void check_bounds(const struct hak_arena *arena, uint32_t number, size_t 
     }
 }
 
-/* Descriptors and lines: each 64 bytes, aligned, inside the metadata, and no two overlap. */
+/*
+ * Descriptors and lines, each 64 bytes, aligned, and the dirty bits: inside the metadata, and no two
+ * overlap.
+ */
 static void check_metadata(const struct hak_arena *arena) {
     char *low = hak_unit_address(arena->first_unit);
     size_t size = (arena->begin - arena->first_unit) * HAK_UNIT_SIZE;
@@ -47,7 +50,12 @@ static void check_metadata(const struct hak_arena *arena) {
             CHECK_EQUAL(is_used[at / 64]++, 0);
         }
         CHECK(hak_unit_descriptor(unit) == hak_arena_descriptor(arena, unit));
+        size_t at = (size_t)((const char *)&arena->dirty[(unit - arena->first_unit) / 64] - low);
+        CHECK_EQUAL(at % sizeof *arena->dirty, 0);
+        CHECK(at + sizeof *arena->dirty <= size);
+        CHECK_EQUAL(is_used[at / 64], 0);
     }
+    CHECK(harness_is_writable(&arena->dirty[(arena->end - 1 - arena->first_unit) / 64]));
     CHECK(harness_is_writable(hak_arena_descriptor(arena, arena->end - 1)));
     CHECK(harness_is_writable(hak_arena_bitmap_line(arena, arena->end - 1, HAK_BITMAP_LINES - 1)));
     free(is_used);
@@ -63,6 +71,7 @@ static void make_first(void *argument) {
     /* fresh descriptors say "no free run here": the pool relies on it */
     for (hak_unit unit = arena->first_unit; unit < arena->end; unit += 7)
         CHECK(harness_is_zero(hak_arena_descriptor(arena, unit), HAK_DESCRIPTOR_SIZE));
+    CHECK(harness_is_zero(arena->dirty, (arena->end - arena->first_unit) / 8)); /* and all clean */
 }
 
 static void test_first(void **state) {
@@ -85,8 +94,30 @@ static void make_several(void *argument) {
     CHECK_EQUAL(hak_ledger_read(HAK_CALL_MMAP, HAK_CAUSE_ARENA_RESERVE).count, calls + 9);
 }
 
+/* Each lane has its own sequence; only huge arenas ask for huge pages, and commit by whole ones. */
+static void make_in_both_lanes(void *argument) {
+    hak_vm_init();
+    for (uint32_t i = 0; i < 8; i++) {
+        enum hak_lane lane = i % 4 == 0 ? HAK_LANE_PLAIN : HAK_LANE_HUGE;
+        uint32_t in_lane = lane == HAK_LANE_PLAIN ? i / 4 : i - i / 4 - 1;
+        uint64_t asked = hak_ledger_read(HAK_CALL_MADVISE, HAK_CAUSE_HUGE).count;
+        struct hak_arena *arena = hak_arena_create(1, lane);
+        CHECK(arena != NULL);
+        CHECK_EQUAL(arena->lane, lane);
+        check_bounds(arena, i + 1, HAK_GIB << in_lane);
+        asked = hak_ledger_read(HAK_CALL_MADVISE, HAK_CAUSE_HUGE).count - asked;
+        CHECK_EQUAL(asked, lane == HAK_LANE_HUGE && hak_vm_has_huge());
+        for (int step = 0; step < 20; step++) {
+            hak_unit before = arena->committed;
+            CHECK(hak_arena_commit(arena, before + 1));
+            CHECK(lane == HAK_LANE_PLAIN || (arena->committed - before) % HAK_SUPERSLAB_UNITS == 0);
+        }
+    }
+}
+
 static void test_several(void **state) {
     harness_expect_well(make_several, NULL);
+    harness_expect_well(make_in_both_lanes, NULL);
 }
 
 static void make_for_counts(void *argument) {

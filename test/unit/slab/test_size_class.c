@@ -1,7 +1,7 @@
 /* test/unit/slab/test_size_class.c — request size -> size class -> block size. SPDX-License-Identifier: MIT */
 
 /*
- * Goal: every size up to 64 KiB gets the smallest class that holds it, no class wastes more than is
+ * Goal: every size up to 256 KiB gets the smallest class that holds it, no class wastes more than is
  * promised, in blocks or in slabs, and the division by multiplication is exact.
  * Method: every size, every class, and every byte offset of every kind of slab, one by one.
  */
@@ -12,6 +12,7 @@
 #include "unit/harness.h"
 
 enum { WASTE_FREE_UP_TO = 128, BITMAP_LINE_BLOCKS = 128 };
+enum { CLASSES = 96, STEPS_PER_DOUBLING = 8, STEPS_FROM = 256 };
 
 static void test_every_size(void **state) {
     for (size_t size = 1; size <= HAK_MID_MAX; size++) {
@@ -41,7 +42,14 @@ static void test_class_zero(void **state) {
     CHECK_EQUAL(hak_size_classes[0].units, 0);
 }
 
+/* The greatest power of two that is not above x. */
+static size_t power_below(size_t x) {
+    return (size_t)1 << hak_highest_bit(x);
+}
+
 static void test_classes(void **state) {
+    CHECK_EQUAL(HAK_CLASS_COUNT, 1 + CLASSES);
+    CHECK_EQUAL(HAK_MID_MAX, 256 * HAK_KIB);
     CHECK_EQUAL(hak_size_classes[1].size, 16);
     CHECK_EQUAL(hak_size_classes[HAK_CLASS_COUNT - 1].size, HAK_MID_MAX);
     CHECK_EQUAL(hak_size_classes[hak_size_class_of(HAK_TINY_MAX)].size, HAK_TINY_MAX);
@@ -49,6 +57,9 @@ static void test_classes(void **state) {
         CHECK(hak_size_classes[i].size > hak_size_classes[i - 1].size);
         CHECK_EQUAL(hak_size_classes[i].size % 16, 0);
         CHECK_EQUAL(hak_size_class_of(hak_size_classes[i].size), i);
+        size_t last = hak_size_classes[i - 1].size;
+        size_t step = last < STEPS_FROM ? 16 : power_below(last) / STEPS_PER_DOUBLING;
+        CHECK_EQUAL(hak_size_classes[i].size - last, step);
     }
     /* alignment is served by classes that are multiples of it, so powers of two must be classes */
     for (size_t power = 16; power <= HAK_MID_MAX; power *= 2)
@@ -62,7 +73,7 @@ static void test_slabs(void **state) {
         const struct hak_size_class *c = &hak_size_classes[i];
         CHECK(c->units >= 1);
         CHECK(c->units <= 16);
-        CHECK(c->blocks >= 8);
+        CHECK(c->blocks >= (c->size <= HAK_UNIT_SIZE ? 8 : 4));
         size_t bytes = c->units * HAK_UNIT_SIZE;
         size_t cut = (size_t)c->blocks * c->size;
         CHECK(cut <= bytes);
