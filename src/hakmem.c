@@ -23,6 +23,7 @@
 
 #include "stats/ledger.c"
 
+#include "vm/group.c"
 #include "vm/vm.c"
 
 #include "arena/arena.c"

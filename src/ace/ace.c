@@ -12,7 +12,8 @@
  * whole epoch are compared with those that led to it; unless they became clearly fewer, the old value
  * comes back and the class rests for a while. Each decision is a receipt.
  *
- * One budget bounds all magazines: 32 MiB and 1/32 of what is in use. It is what 10,000 threads share.
+ * One budget bounds all magazines: 32 MiB and 1/32 of what is in use, and at most 1/16 of the memory limit
+ * of the process's control group. It is what 10,000 threads share.
  */
 
 #include "ace/ace.h"
@@ -25,6 +26,7 @@
 #include "heap/heap.h"
 #include "slab/size_class.h"
 #include "slab/slab.h"
+#include "vm/group.h"
 
 enum {
     ACE_SLOTS_START = 8,       /* slots with the sentinel: one cache line */
@@ -47,7 +49,9 @@ enum {
 };
 
 #define ACE_BUDGET_BYTES ((size_t)32 << 20)
-#define ACE_BUDGET_SHARE 32 /* and 1/32 of the bytes in use */
+#define ACE_BUDGET_SHARE 32               /* and 1/32 of the bytes in use */
+#define ACE_LIMIT_SHARE 16                /* and at most 1/16 of the limit of the process's group */
+#define ACE_LIMIT_FROM ((size_t)16 << 20) /* bytes in use */
 
 const char *const hak_ace_kind_words[HAK_ACE_KIND_COUNT] = {
 #define HAK_ACE_KIND(name, word, meaning) word,
@@ -107,10 +111,21 @@ static uint8_t ace_spares_hard_max(unsigned class_index) {
     return (uint8_t)hak_min(ACE_SPARE_BYTES_MAX / slab_bytes, ACE_SPARES_HARD_MAX);
 }
 
+/* A small process keeps too little to look a limit up. */
+static size_t ace_group_limit(size_t in_use) {
+    return in_use < ACE_LIMIT_FROM ? SIZE_MAX : hak_vm_group_limit();
+}
+
+/* Near the group's limit nothing is kept longer than an epoch. */
+static bool ace_is_pressed(size_t in_use) {
+    return in_use > ace_group_limit(in_use) / 2;
+}
+
 static void ace_set_budget(void) {
     size_t in_use = hak_pool_used_units() * HAK_UNIT_SIZE;
-    hak_atomic_store_relaxed(&hak_heap_policy.budget_bytes,
-                             ACE_BUDGET_BYTES + in_use / ACE_BUDGET_SHARE);
+    size_t budget = ACE_BUDGET_BYTES + in_use / ACE_BUDGET_SHARE;
+    budget = hak_min(budget, ace_group_limit(in_use) / ACE_LIMIT_SHARE);
+    hak_atomic_store_relaxed(&hak_heap_policy.budget_bytes, budget);
 }
 
 void hak_ace_init(enum hak_ace_mode mode, bool checks) {
@@ -272,7 +287,8 @@ static void ace_judge_delay(void) {
         delay /= 2; /* memory that nobody wants again need not be kept long */
         g_ace.calm_epochs = 0;
     }
-    hak_atomic_store_relaxed(&hak_pool_policy.delay, delay);
+    bool is_pressed = ace_is_pressed(hak_pool_used_units() * HAK_UNIT_SIZE);
+    hak_atomic_store_relaxed(&hak_pool_policy.delay, is_pressed ? 1 : delay);
 }
 
 void hak_ace_epoch(uint64_t now_ms) {
