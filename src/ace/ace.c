@@ -36,7 +36,6 @@ enum {
     ACE_BYTES_MAX = 64 * 1024, /* bytes of blocks in a magazine of larger ones, at first */
     ACE_BYTES_HARD_MAX = 512 * 1024,
     ACE_SLOTS_MIN = 4,
-    ACE_SPARE_UNITS_MAX = 1, /* units of slabs of which one is spared at first */
     ACE_SPARES_HARD_MAX = 8,
     ACE_SPARE_BYTES_MAX = 2 << 20, /* of one heap and class */
     ACE_DELAY_MAX = 16,            /* epochs */
@@ -142,8 +141,6 @@ void hak_ace_init(enum hak_ace_mode mode, bool checks) {
             start = 1; /* for when pressure allows one */
         hak_heap_policy.capacity_start[class_index] = checks ? 0 : start;
         hak_atomic_store_relaxed(&hak_heap_policy.capacity_max[class_index], checks ? 0 : max);
-        bool is_spared = hak_size_classes[class_index].units <= ACE_SPARE_UNITS_MAX;
-        hak_atomic_store_relaxed(&hak_slab_policy.spares[class_index], is_spared);
     }
     if (hak_options.huge == HAK_HUGE_ON)
         hak_atomic_store_relaxed(&hak_pool_policy.huge_from, 0);

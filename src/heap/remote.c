@@ -13,7 +13,7 @@
  * released or retagged, and the owner read from its tag is right. Blocks of 4 KiB and more, and those
  * freed by threads without a heap, go home at once under the owner's lock (hak_heap_free_remote).
  *
- *   packet.in_flight   0: its heap's thread fills it        1: in an inbox, or being drained
+ *   packet.in_flight   0: its heap's thread fills it        else: in an inbox, or being drained
  *
  * A. in_flight = 0 is a release, and finding it 0 an acquire: the drainer has read before the sender
  *    writes. B. the push is a release, and taking the inbox an acquire: the sender has written before
@@ -50,7 +50,7 @@ struct record {
 
 struct hak_packet {
     struct hak_packet *next;    /* in an inbox */
-    _Atomic uint32_t in_flight; /* [A] */
+    _Atomic uint32_t in_flight; /* [A] 0, or the id of the heap it was sent to */
     uint32_t count;             /* records; written by whoever in_flight says */
     struct record records[REMOTE_RECORDS];
 };
@@ -128,7 +128,7 @@ void hak_remote_drain(struct hak_heap *heap) {
 static void remote_send(struct open_packet *open) {
     struct hak_heap *owner = open->owner;
     struct hak_packet *packet = open->packet;
-    hak_atomic_store_relaxed(&packet->in_flight, 1);
+    hak_atomic_store_relaxed(&packet->in_flight, owner->id);
     struct hak_packet *first = hak_atomic_load_relaxed(&owner->inbox);
     do {
         packet->next = first;
@@ -136,6 +136,7 @@ static void remote_send(struct open_packet *open) {
          * later pushes continue the release sequence, being read-modify-writes. */
     } while (!hak_atomic_cas_weak_release(&owner->inbox, &first, packet));
     uint32_t waiting = hak_atomic_add_relaxed(&owner->inbox_bytes, open->bytes) + open->bytes;
+    atomic_signal_fence(memory_order_release); /* a fork never finds it in neither place */
     open->packet = NULL;
     open->bytes = 0;
     if (waiting > REMOTE_IDLE_BYTES && hak_lock_try_acquire(&owner->lock)) {
@@ -154,6 +155,7 @@ static struct hak_packet *packet_find(struct hak_remote *remote) {
                 return NULL;
             hak_atomic_store_relaxed(&packet->in_flight, 0);
             packet->count = 0;
+            atomic_signal_fence(memory_order_release); /* a fork sees it made */
             remote->packets[i] = packet;
             return packet;
         }
@@ -167,15 +169,32 @@ static struct hak_packet *packet_find(struct hak_remote *remote) {
     return NULL;
 }
 
+/* Gets packets back from owners that let them lie. */
+static void packets_recall(const struct hak_remote *remote) {
+    for (unsigned i = 0; i < REMOTE_PACKETS_MAX && remote->packets[i]; i++) {
+        uint32_t id = hak_atomic_load_relaxed(&remote->packets[i]->in_flight);
+        struct hak_heap *owner = id == 0 ? NULL : remote_owner(id);
+        if (owner && hak_lock_try_acquire(&owner->lock)) {
+            hak_remote_drain(owner);
+            hak_lock_release(&owner->lock);
+        }
+    }
+}
+
 static void remote_post(struct hak_remote *remote, struct record record) {
     uint32_t tag = hak_pagemap_tag(record.slab); /* the record pins the slab */
     struct hak_heap *owner = remote_owner(tag >> HAK_TAG_ID_SHIFT);
     struct open_packet *open = &remote->open[owner->id % REMOTE_OPEN];
-    if (open->packet && open->owner != owner)
+    /* Full and still open: a fork came between, and we are its child. */
+    if (open->packet && (open->owner != owner || open->packet->count == REMOTE_RECORDS))
         remote_send(open);
     if (open->packet == NULL) {
         open->owner = owner;
         atomic_signal_fence(memory_order_release); /* a fork sees no packet without an owner */
+        open->packet = packet_find(remote);
+    }
+    if (open->packet == NULL) {
+        packets_recall(remote);
         open->packet = packet_find(remote);
     }
     if (open->packet == NULL) { /* memory is bounded, and progress needs nobody's help */
@@ -224,6 +243,7 @@ static void remote_make(struct hak_heap *heap) {
     struct hak_remote *remote = hak_meta_alloc(sizeof *remote);
     if (remote) {
         *remote = (struct hak_remote){.credit = REMOTE_BYTES_MAX};
+        atomic_signal_fence(memory_order_release); /* a fork sees it made */
         heap->remote = remote;
     }
 }
@@ -330,14 +350,16 @@ void hak_remote_fork_child(void) {
     for (uint32_t id = 1; id <= hak_registry_count(); id++) {
         struct hak_packet *packet = hak_atomic_load_relaxed(&hak_registry_heap(id)->inbox);
         for (; packet; packet = packet->next)
-            packet_mark(packet, 1);
+            packet_mark(packet, id);
     }
     for (uint32_t id = 1; id <= hak_registry_count(); id++) {
         struct hak_remote *remote = hak_registry_heap(id)->remote;
         for (unsigned i = 0; remote && i < REMOTE_OPEN; i++) {
             struct hak_packet *packet = remote->open[i].packet;
-            if (packet && hak_atomic_load_relaxed(&packet->in_flight) == 1)
+            if (packet && hak_atomic_load_relaxed(&packet->in_flight) != 0) {
                 remote->open[i].packet = NULL; /* it was pushed: the inbox has it */
+                remote->open[i].bytes = 0;
+            }
         }
     }
 }

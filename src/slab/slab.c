@@ -29,7 +29,14 @@ _Static_assert(sizeof(struct hak_slab) <= HAK_DESCRIPTOR_SIZE, "a slab's descrip
 _Static_assert(HAK_BITMAP_LINES *SLAB_WORDS_PER_LINE * 64 >= HAK_UNIT_SIZE / 16,
                "a bit for each block of the smallest class");
 
-struct hak_slab_policy hak_slab_policy;
+/* One spare where it is small. Larger slabs cost the pool a visit per 8 blocks or more, and kept by each
+ * heap and class would be most of its memory. */
+struct hak_slab_policy hak_slab_policy = {.spares = {
+                                              0,
+#define HAK_SIZE_CLASS(size, units, blocks, reciprocal) (units) == 1,
+#include "slab/size_classes.inc"
+#undef HAK_SIZE_CLASS
+                                          }};
 
 static struct {
     _Atomic uint32_t created[HAK_CLASS_COUNT]; /* [S] see hak_slab_take_created() */
