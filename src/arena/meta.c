@@ -72,6 +72,15 @@ void *hak_meta_alloc(size_t size) {
     return memory;
 }
 
+void *hak_meta_alloc_for_ever(size_t size) {
+    size = hak_align_up(size, HAK_CACHE_LINE);
+    hak_lock_acquire(&g_meta.lock);
+    void *memory = meta_bump(size);
+    g_meta.bytes += memory ? size : 0;
+    hak_lock_release(&g_meta.lock);
+    return memory;
+}
+
 void hak_meta_free(void *memory, size_t size) {
     unsigned list = meta_list_of(size);
     size = (size_t)1 << (list + META_SMALLEST_LOG2);

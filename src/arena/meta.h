@@ -12,6 +12,8 @@
  * NULL: no memory. Any thread; may grow an arena under its lock.
  */
 void *hak_meta_alloc(size_t size);
+/* The same for memory that is never freed: rounded up to a cache line only. */
+void *hak_meta_alloc_for_ever(size_t size);
 /* `size` as given to hak_meta_alloc(). The memory is kept for the next such request. */
 void hak_meta_free(void *memory, size_t size);
 /* Bytes handed out and not returned. */

@@ -63,7 +63,7 @@ static struct hak_heap *registry_make(void) {
     if (id >= HAK_TAG_ID_NEVER)
         return NULL;
     registry_slot *leaf = registry_leaf(id);
-    struct hak_heap *heap = leaf ? hak_meta_alloc(sizeof *heap) : NULL;
+    struct hak_heap *heap = leaf ? hak_meta_alloc_for_ever(sizeof *heap) : NULL;
     if (heap == NULL)
         return NULL;
     *heap = (struct hak_heap){

@@ -12,7 +12,7 @@
 #include "stats/ledger.h"
 
 /* The whole report goes out in one write, so that processes that share stderr do not mix lines. */
-enum { REPORT_BYTES_MAX = 8192 };
+enum { REPORT_BYTES_MAX = 20480 };
 
 struct hak_totals hak_totals(void) {
     struct hak_pool_stats pool = hak_pool_stats();

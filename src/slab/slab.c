@@ -21,6 +21,9 @@
 
 enum {
     SLAB_WORDS_PER_LINE = 8,
+    SLAB_FIRST_PAGE = 4096, /* bytes: pages as most machines have them */
+    SLAB_FIRST_ROOM =
+        1024, /* bytes in that page for a slab's first blocks, 8 of them if they fit */
     /* Blocks ahead of the one being put whose descriptor is fetched: covers a miss to memory. */
     SLAB_PREFETCH_DISTANCE = 8
 };
@@ -106,10 +109,20 @@ static void set_link(struct hak_slab_set *set, struct hak_slab *slab, hak_unit u
 
 /* ---- life of a slab ---- */
 
-/* Multiplicative hashing (Knuth 6.4): neighbouring slabs begin far apart. */
+/*
+ * Multiplicative hashing (Knuth 6.4) chooses a page of the slab and a place in it: neighbouring slabs begin
+ * far apart, and the first blocks of a slab still share a page. (1,000 threads with 4 blocks of each of 20
+ * sizes: bench_memory live_threads.)
+ */
 static uint16_t slab_first_block(hak_unit unit, const struct hak_size_class *size_class) {
+    size_t room = hak_min(hak_max(SLAB_FIRST_ROOM, 8 * (size_t)size_class->size), SLAB_FIRST_PAGE);
     uint32_t hash = unit * UINT32_C(2654435761);
-    return (uint16_t)((uint64_t)hash * size_class->blocks >> 32);
+    size_t pages = size_class->units * (HAK_UNIT_SIZE / SLAB_FIRST_PAGE);
+    size_t offset =
+        ((uint64_t)hash * pages >> 32) * SLAB_FIRST_PAGE + hash % (SLAB_FIRST_PAGE - room + 1);
+    size_t index =
+        (size_t)((offset + size_class->size - 1) * size_class->reciprocal >> HAK_RECIPROCAL_SHIFT);
+    return (uint16_t)(index < size_class->blocks ? index : 0);
 }
 
 static enum hak_lane set_lane(const struct hak_slab_set *set,
