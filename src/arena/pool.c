@@ -212,10 +212,16 @@ static bool purge_part(hak_unit first, enum hak_lane lane, bool whole_pages_only
                                   HAK_SUPERSLAB_UNITS);
         end = (hak_unit)hak_min(hak_unit_align_up(end, HAK_SUPERSLAB_UNITS), run_end) &
               ~(HAK_SUPERSLAB_UNITS - 1);
+        if (start >= end)
+            return false;
+        /* What made it dirty may lie in the parts left out: the last page shall have some of it. */
+        count = end - start;
+        if (!hak_dirty_trim(&start, &count))
+            return false;
+        end = hak_unit_align_up(start + count, HAK_SUPERSLAB_UNITS);
+        start &= ~(HAK_SUPERSLAB_UNITS - 1);
         units_max = hak_max(units_max & ~(size_t)(HAK_SUPERSLAB_UNITS - 1), HAK_SUPERSLAB_UNITS);
     }
-    if (start >= end)
-        return false;
     count = (uint32_t)hak_min(end - start, units_max); /* from the end: low addresses serve first */
     *out = (struct purge){end - count, count};
     return true;
