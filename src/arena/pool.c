@@ -293,6 +293,7 @@ static size_t purge_round(enum hak_lane lane, struct purge_wish wish, enum hak_c
     bool is_purged = purge_detached(cause);
     hak_lock_acquire(&g_pool.lock);
     purge_return(is_purged);
+    lane_note_low_water(&g_pool.lanes[lane]); /* what becomes dirty next is new in this epoch */
     g_pool.is_purging = false;
     hak_lock_release(&g_pool.lock);
     if (!is_purged && cause == HAK_CAUSE_EPOCH)
