@@ -9,40 +9,60 @@
  * (arena/run.h) are compared with it. Units in use are written to, so that a lie about zero is seen.
  */
 
+#include <sys/resource.h>
+
 #include "arena/arena.h"
 #include "arena/pool.h"
 #include "arena/run.h"
 #include "base/bits.h"
+#include "options/options.h"
 #include "unit/harness.h"
 
-/* ---- the shadow of the first arena ---- */
+/* ---- the shadow of the first arena of each lane ---- */
 
 enum state { UNTOUCHED, USED, DIRTY, ZEROED }; /* UNTOUCHED: above the frontier */
 
-static struct {
-    struct hak_arena *arena;
+struct shadow {
+    struct hak_arena *arena; /* NULL: the lane has none yet */
     hak_unit frontier;
     unsigned char *state; /* by unit, from the arena's begin */
-} g_shadow;
+    size_t dirty_units;
+    size_t low_water; /* of this epoch */
+};
 
-static unsigned char *shadow_of(hak_unit unit) {
-    return &g_shadow.state[unit - g_shadow.arena->begin];
+static struct shadow g_shadow[HAK_LANE_COUNT];
+static struct shadow *const g_plain = &g_shadow[HAK_LANE_PLAIN];
+static struct shadow *const g_huge = &g_shadow[HAK_LANE_HUGE];
+
+static struct shadow *shadow_of(hak_unit unit) {
+    struct shadow *shadow = &g_shadow[hak_arena_of(unit)->lane];
+    CHECK(hak_arena_of(unit) == shadow->arena);
+    return shadow;
 }
 
-static void shadow_start(void) {
-    hak_vm_init();
-    CHECK(hak_pool_init());
-    CHECK(hak_pool_init()); /* once is enough */
-    CHECK_EQUAL(hak_atomic_load_relaxed(&hak_arenas.count), 1);
-    struct hak_pool_run run = hak_pool_take(1, 1, HAK_LANE_PLAIN);
-    CHECK(run.first != HAK_UNIT_NONE);
-    g_shadow.arena = hak_arenas.list[1];
-    CHECK_EQUAL(run.first, g_shadow.arena->begin);
-    CHECK(run.is_zeroed);
-    g_shadow.state = calloc(g_shadow.arena->end - g_shadow.arena->begin, 1);
-    CHECK(g_shadow.state != NULL);
-    g_shadow.frontier = g_shadow.arena->frontier;
-    *shadow_of(run.first) = USED;
+static enum state state_of(hak_unit unit) {
+    const struct shadow *shadow = shadow_of(unit);
+    return shadow->state[unit - shadow->arena->begin];
+}
+
+static void state_set(hak_unit unit, enum state state) {
+    struct shadow *shadow = shadow_of(unit);
+    shadow->dirty_units -= state_of(unit) == DIRTY;
+    shadow->dirty_units += state == DIRTY;
+    shadow->state[unit - shadow->arena->begin] = (unsigned char)state;
+}
+
+static void shadow_open(enum hak_lane lane, struct hak_arena *arena) {
+    struct shadow *shadow = &g_shadow[lane];
+    CHECK_EQUAL(arena->lane, lane);
+    shadow->arena = arena;
+    shadow->frontier = arena->begin;
+    shadow->state = calloc(arena->end - arena->begin, 1);
+    CHECK(shadow->state != NULL);
+}
+
+static void note_low_water(struct shadow *shadow) {
+    shadow->low_water = hak_min(shadow->low_water, shadow->dirty_units);
 }
 
 /* Every word that the check of zero reads is written while the unit is in use. */
@@ -65,30 +85,31 @@ static bool units_are_zero(hak_unit first, uint32_t count) {
 }
 
 /* Units between the old and the new frontier that were skipped for alignment are free and zero. */
-static void shadow_follow_frontier(void) {
-    CHECK(g_shadow.arena->frontier >= g_shadow.frontier);
-    while (g_shadow.frontier < g_shadow.arena->frontier)
-        *shadow_of(g_shadow.frontier++) = ZEROED;
+static void shadow_follow_frontier(struct shadow *shadow) {
+    CHECK(shadow->arena->frontier >= shadow->frontier);
+    while (shadow->frontier < shadow->arena->frontier)
+        state_set(shadow->frontier++, ZEROED);
 }
 
 /* Marks them used; returns whether all of them were zero. */
 static bool shadow_use(hak_unit first, uint32_t count) {
     bool all_zeroed = true;
-    shadow_follow_frontier();
+    shadow_follow_frontier(shadow_of(first));
     for (hak_unit unit = first; unit < first + count; unit++) {
-        CHECK(*shadow_of(unit) == DIRTY || *shadow_of(unit) == ZEROED);
-        all_zeroed &= *shadow_of(unit) == ZEROED;
-        *shadow_of(unit) = USED;
+        CHECK(state_of(unit) == DIRTY || state_of(unit) == ZEROED);
+        all_zeroed &= state_of(unit) == ZEROED;
+        state_set(unit, USED);
     }
     if (all_zeroed)
         CHECK(units_are_zero(first, count));
+    note_low_water(shadow_of(first));
     return all_zeroed;
 }
 
 static void shadow_put(hak_unit first, uint32_t count) {
     for (hak_unit unit = first; unit < first + count; unit++) {
-        CHECK_EQUAL(*shadow_of(unit), USED);
-        *shadow_of(unit) = DIRTY;
+        CHECK_EQUAL(state_of(unit), USED);
+        state_set(unit, DIRTY);
     }
 }
 
@@ -98,29 +119,30 @@ static uint32_t tag_length(hak_unit unit) {
 
 /* The end of the run that starts here: all in use, or all free, dirty or not. */
 static hak_unit shadow_run_end(hak_unit unit) {
+    const struct shadow *shadow = shadow_of(unit);
     hak_unit end = unit;
-    bool is_used = *shadow_of(unit) == USED;
-    while (end < g_shadow.frontier && (*shadow_of(end) == USED) == is_used)
+    bool is_used = state_of(unit) == USED;
+    while (end < shadow->frontier && (state_of(end) == USED) == is_used)
         end++;
     return end;
 }
 
 /* The pool has exactly the runs that the shadow has: maximal, with tags at both ends, dirty as it says. */
-static void shadow_compare(void) {
+static size_t compare_lane(const struct shadow *shadow) {
     size_t free_units = 0;
-    size_t zeroed_units = 0;
-    CHECK_EQUAL(g_shadow.frontier, g_shadow.arena->frontier);
+    size_t dirty_units = 0;
+    CHECK_EQUAL(shadow->frontier, shadow->arena->frontier);
     hak_unit end;
-    for (hak_unit unit = g_shadow.arena->begin; unit < g_shadow.frontier; unit = end) {
+    for (hak_unit unit = shadow->arena->begin; unit < shadow->frontier; unit = end) {
         uint32_t dirty = 0;
         end = shadow_run_end(unit);
-        if (*shadow_of(unit) == USED) {
+        if (state_of(unit) == USED) {
             for (hak_unit used = unit; used < end; used++)
                 CHECK_EQUAL(tag_length(used), 0);
             continue;
         }
         for (hak_unit free = unit; free < end; free++) {
-            bool is_dirty = *shadow_of(free) == DIRTY;
+            bool is_dirty = state_of(free) == DIRTY;
             CHECK_EQUAL(hak_dirty_count(free, 1), is_dirty);
             dirty += is_dirty;
         }
@@ -128,20 +150,35 @@ static void shadow_compare(void) {
         CHECK_EQUAL(tag_length(end - 1), end - unit);
         CHECK_EQUAL(hak_run_of(unit)->dirty_count, dirty);
         free_units += end - unit;
-        zeroed_units += end - unit - dirty;
+        dirty_units += dirty;
     }
-    CHECK_EQUAL(hak_pool_stats().free, free_units * HAK_UNIT_SIZE);
-    CHECK_EQUAL(hak_pool_stats().free_zeroed, zeroed_units * HAK_UNIT_SIZE);
+    CHECK_EQUAL(dirty_units, shadow->dirty_units);
+    return free_units;
 }
 
-static hak_unit take(uint32_t count, uint32_t align) {
-    struct hak_pool_run run = hak_pool_take(count, align, HAK_LANE_PLAIN);
-    CHECK(run.first >= g_shadow.arena->begin);
-    CHECK(run.first < g_shadow.arena->end); /* tests of the shadow stay in the first arena */
+static void shadow_compare(void) {
+    size_t free_units = 0;
+    for (int lane = 0; lane < HAK_LANE_COUNT; lane++)
+        free_units += g_shadow[lane].arena ? compare_lane(&g_shadow[lane]) : 0;
+    size_t zeroed = free_units - g_plain->dirty_units - g_huge->dirty_units;
+    CHECK_EQUAL(hak_pool_stats().free, free_units * HAK_UNIT_SIZE);
+    CHECK_EQUAL(hak_pool_stats().free_zeroed, zeroed * HAK_UNIT_SIZE);
+}
+
+static hak_unit take_in(enum hak_lane lane, uint32_t count, uint32_t align) {
+    struct hak_pool_run run = hak_pool_take(count, align, lane);
+    CHECK(run.first != HAK_UNIT_NONE);
+    if (g_shadow[lane].arena == NULL)
+        shadow_open(lane, hak_arena_of(run.first));
+    CHECK(hak_arena_of(run.first) == g_shadow[lane].arena); /* tests of the shadow stay there */
     CHECK_EQUAL((uintptr_t)hak_unit_address(run.first) % (align * HAK_UNIT_SIZE), 0);
     CHECK_EQUAL(run.is_zeroed, shadow_use(run.first, count));
     units_touch(run.first, count);
     return run.first;
+}
+
+static hak_unit take(uint32_t count, uint32_t align) {
+    return take_in(HAK_LANE_PLAIN, count, align);
 }
 
 static void put(hak_unit first, uint32_t count) {
@@ -149,15 +186,81 @@ static void put(hak_unit first, uint32_t count) {
     hak_pool_put(first, count);
 }
 
+static void shadow_start(void) {
+    hak_vm_init();
+    CHECK(hak_pool_init());
+    CHECK(hak_pool_init()); /* once is enough */
+    CHECK_EQUAL(hak_atomic_load_relaxed(&hak_arenas.count), 1);
+    shadow_open(HAK_LANE_PLAIN, hak_arenas.list[1]);
+    CHECK_EQUAL(take(1, 1), hak_arenas.list[1]->begin);
+}
+
+/* What is clean by now and was not: it reads as zero. Returns how many units these are. */
+static size_t shadow_follow_purge(void) {
+    size_t units = 0;
+    for (int lane = 0; lane < HAK_LANE_COUNT; lane++) {
+        struct shadow *shadow = &g_shadow[lane];
+        if (shadow->arena == NULL)
+            continue;
+        for (hak_unit unit = shadow->arena->begin; unit < shadow->frontier; unit++) {
+            if (state_of(unit) != DIRTY || hak_dirty_count(unit, 1) == 1)
+                continue;
+            CHECK(units_are_zero(unit, 1));
+            state_set(unit, ZEROED);
+            units++;
+        }
+        note_low_water(shadow);
+    }
+    return units;
+}
+
 static void purge(void) {
     size_t dirty = hak_pool_stats().free - hak_pool_stats().free_zeroed;
     CHECK_EQUAL(hak_pool_purge(HAK_CAUSE_TRIM), dirty);
-    for (hak_unit unit = g_shadow.arena->begin; unit < g_shadow.frontier; unit++) {
-        if (*shadow_of(unit) == DIRTY) {
-            *shadow_of(unit) = ZEROED;
-            CHECK(units_are_zero(unit, 1));
-        }
+    CHECK_EQUAL(shadow_follow_purge() * HAK_UNIT_SIZE, dirty);
+    CHECK_EQUAL(g_plain->dirty_units + g_huge->dirty_units, 0);
+}
+
+/* What must be owed when the epoch ends now; the next begins. */
+static size_t owed(void) {
+    size_t retain = hak_atomic_load_relaxed(&hak_pool_policy.retain_units);
+    size_t units = 0;
+    for (int lane = 0; lane < HAK_LANE_COUNT; lane++) {
+        struct shadow *shadow = &g_shadow[lane];
+        units += shadow->low_water > retain ? shadow->low_water - retain : 0;
+        shadow->low_water = shadow->dirty_units;
     }
+    return units;
+}
+
+static void end_epoch(void) {
+    size_t units = owed();
+    CHECK_EQUAL(hak_pool_epoch(), units * HAK_UNIT_SIZE);
+    CHECK_EQUAL(hak_pool_debt(), units * HAK_UNIT_SIZE);
+}
+
+/* One payment: what is owed and no more, but for the rest of a huge page; what it says is what is gone. */
+static size_t pay(void) {
+    size_t debt = hak_pool_debt() / HAK_UNIT_SIZE;
+    uint64_t commits = hak_ledger_read(HAK_CALL_MPROTECT, HAK_CAUSE_ARENA_COMMIT).count;
+    size_t paid = hak_pool_pay() / HAK_UNIT_SIZE;
+    CHECK_EQUAL(shadow_follow_purge(), paid);
+    CHECK(paid <= debt + HAK_SUPERSLAB_UNITS);
+    CHECK(paid <= 1024 + HAK_SUPERSLAB_UNITS);
+    CHECK(hak_pool_debt() / HAK_UNIT_SIZE + paid <= debt + HAK_SUPERSLAB_UNITS);
+    CHECK_EQUAL(hak_ledger_read(HAK_CALL_MPROTECT, HAK_CAUSE_ARENA_COMMIT).count, commits);
+    return paid;
+}
+
+/* Payments until nothing is owed any more. */
+static size_t pay_all(void) {
+    size_t paid = 0;
+    for (int calls = 0; hak_pool_debt() > 0; calls++) {
+        CHECK(calls < 1000);
+        paid += pay();
+    }
+    CHECK_EQUAL(pay(), 0);
+    return paid;
 }
 
 /* ---- random ---- */
@@ -182,7 +285,8 @@ static uint32_t random_count(void) {
 static void step_take(void) {
     uint32_t count = random_count();
     uint32_t align = harness_below(4) ? 1 : UINT32_C(1) << harness_below(8);
-    g_held.list[g_held.count++] = (struct held){take(count, align), count};
+    enum hak_lane lane = harness_below(2) ? HAK_LANE_PLAIN : HAK_LANE_HUGE;
+    g_held.list[g_held.count++] = (struct held){take_in(lane, count, align), count};
 }
 
 /* Gives back a part: the front, the back, the middle, or all. */
@@ -207,9 +311,10 @@ static void step_extend(void) {
     struct held *held = &g_held.list[harness_below(g_held.count)];
     uint32_t added = 1 + (uint32_t)harness_below(20);
     hak_unit after = held->first + held->count;
-    bool is_free = after < g_shadow.frontier && *shadow_of(after) != USED;
+    hak_unit frontier = shadow_of(held->first)->frontier;
+    bool is_free = after < frontier && state_of(after) != USED;
     hak_unit end = is_free ? shadow_run_end(after) : after;
-    bool is_room = end - after >= added || end == g_shadow.frontier;
+    bool is_room = end - after >= added || end == frontier;
     CHECK_EQUAL(hak_pool_extend(held->first, held->count, held->count + added), is_room);
     if (is_room) {
         shadow_use(after, added);
@@ -218,13 +323,19 @@ static void step_extend(void) {
     }
 }
 
+static void step_epoch(void) {
+    static const size_t retains[] = {0, 0, 10, 1000};
+    hak_atomic_store_relaxed(&hak_pool_policy.retain_units, retains[harness_below(4)]);
+    end_epoch();
+}
+
 static void put_all(void) {
     while (g_held.count > 0) {
         size_t i = harness_below(g_held.count);
         put(g_held.list[i].first, g_held.list[i].count);
         g_held.list[i] = g_held.list[--g_held.count];
     }
-    put(g_shadow.arena->begin, 1); /* shadow_start() took it */
+    put(g_plain->arena->begin, 1); /* shadow_start() took it */
 }
 
 static void run_at_random(void *argument) {
@@ -239,19 +350,25 @@ static void run_at_random(void *argument) {
             step_put();
         if (harness_below(500) == 0)
             purge();
+        if (harness_below(100) == 0)
+            step_epoch();
+        if (harness_below(20) == 0)
+            pay();
         if (step % COMPARE_EVERY == 0)
             shadow_compare();
     }
-    CHECK_EQUAL(hak_atomic_load_relaxed(&hak_arenas.count), 1); /* the shadow saw everything */
+    CHECK_EQUAL(hak_atomic_load_relaxed(&hak_arenas.count), 2); /* the shadow saw everything */
     put_all();
     shadow_compare();
     purge();
     shadow_compare();
-    /* all of it is one run again */
-    uint32_t all = g_shadow.frontier - g_shadow.arena->begin;
-    CHECK_EQUAL(tag_length(g_shadow.arena->begin), all);
-    CHECK_EQUAL(take(all, 1), g_shadow.arena->begin);
-    CHECK_EQUAL(g_shadow.arena->frontier, g_shadow.frontier);
+    for (int lane = 0; lane < HAK_LANE_COUNT; lane++) { /* all of it is one run again */
+        const struct hak_arena *arena = g_shadow[lane].arena;
+        uint32_t all = g_shadow[lane].frontier - arena->begin;
+        CHECK_EQUAL(tag_length(arena->begin), all);
+        CHECK_EQUAL(take_in((enum hak_lane)lane, all, 1), arena->begin);
+        CHECK_EQUAL(arena->frontier, g_shadow[lane].frontier);
+    }
 }
 
 static void test_random(void **state) {
@@ -300,8 +417,8 @@ static void fit_behind_many(void *argument) {
 static void fit_aligned(void *argument) {
     shadow_start();
     hak_unit base = take(600, 256);
-    if (base > g_shadow.arena->begin + 1)
-        take(base - g_shadow.arena->begin - 1, 1); /* what was skipped would fit as well */
+    if (base > g_plain->arena->begin + 1)
+        take(base - g_plain->arena->begin - 1, 1); /* what was skipped would fit as well */
     put(base + 1, 599);
     hak_unit got = take(8, 64);
     CHECK_EQUAL(got, base + 64);
@@ -318,10 +435,10 @@ static void fit_aligned(void *argument) {
 static void join_frontier(void *argument) {
     shadow_start();
     hak_unit base = take(10, 1);
-    CHECK_EQUAL(base + 10, g_shadow.frontier);
+    CHECK_EQUAL(base + 10, g_plain->frontier);
     put(base + 4, 6);
     CHECK_EQUAL(take(20, 1), base + 4);
-    CHECK_EQUAL(g_shadow.frontier, base + 24);
+    CHECK_EQUAL(g_plain->frontier, base + 24);
     shadow_compare();
 }
 
@@ -336,8 +453,8 @@ static void test_placement(void **state) {
 static void skip_above_zeroed_tail(void *argument) {
     enum { ALIGN = 64 };
     shadow_start();
-    take(2 * ALIGN - g_shadow.frontier % ALIGN, 1);
-    CHECK_EQUAL(g_shadow.frontier % ALIGN, 0);
+    take(2 * ALIGN - g_plain->frontier % ALIGN, 1);
+    CHECK_EQUAL(g_plain->frontier % ALIGN, 0);
     take(1, 1);
     hak_unit tail = take(3, 1);
     put(tail, 3);
@@ -382,11 +499,402 @@ static void test_purge(void **state) {
     harness_expect_well(purge_many, NULL);
 }
 
+/* ---- epochs: what nobody wanted for one of them is owed, and paid ---- */
+
+enum { PAY_UNITS_MAX = 1024, PARTIAL_EPOCHS = 2, HUGE_PAGE = HAK_SUPERSLAB_UNITS };
+
+static void owe_what_stayed(void *argument) {
+    shadow_start();
+    hak_unit base = take(100, 1);
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), 0); /* nothing was free */
+    put(base, 100);
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), 0); /* free, but not from the beginning on */
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), 100 * HAK_UNIT_SIZE);
+
+    /* used for a moment: not owed, though it is free again */
+    hak_unit used = take(40, 1);
+    put(used, 40);
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), 60 * HAK_UNIT_SIZE);
+    used = take(10, 1);
+    put(used, 10);
+    used = take(30, 1);
+    put(used, 30); /* the deepest moment counts, not the sum */
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), 70 * HAK_UNIT_SIZE);
+
+    /* growing in place takes as well */
+    used = take(1, 1);
+    CHECK(hak_pool_extend(used, 1, 51));
+    shadow_use(used + 1, 50);
+    put(used, 51);
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), 49 * HAK_UNIT_SIZE);
+
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), 100 * HAK_UNIT_SIZE);
+    CHECK_EQUAL(pay(), 100);
+    CHECK_EQUAL(hak_pool_debt(), 0);
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), 0); /* paid is paid */
+    shadow_compare();
+}
+
+/* What was given back in an epoch, by whatever call, does not make what comes after it owed. */
+static void owe_nothing_new(void *argument) {
+    shadow_start();
+    hak_unit base = take(400, 1);
+    put(base, 100);
+    end_epoch();
+    end_epoch();
+    CHECK_EQUAL(pay(), 100);
+    put(base + 100, 100);
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), 0);
+    purge();
+    put(base + 200, 100);
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), 0);
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), 100 * HAK_UNIT_SIZE);
+    shadow_compare();
+}
+
+static void keep_retained(void *argument) {
+    shadow_start();
+    hak_unit base = take(300, 1);
+    hak_atomic_store_relaxed(&hak_pool_policy.retain_units, 120);
+    put(base, 100);
+    end_epoch();
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), 0);
+    put(base + 150, 100);
+    end_epoch();
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), 80 * HAK_UNIT_SIZE);
+    CHECK_EQUAL(pay_all(), 80);
+    CHECK_EQUAL(g_plain->dirty_units, 120);
+    end_epoch();
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), 0);
+    shadow_compare();
+}
+
+/* With a delay of some epochs, memory must have been free through all of them. */
+static void wait_for_delay(void *argument) {
+    enum { DELAY = 4 };
+    shadow_start();
+    hak_unit base = take(50, 1);
+    hak_atomic_store_relaxed(&hak_pool_policy.delay, DELAY);
+    for (int i = 0; i < DELAY; i++)
+        CHECK_EQUAL(hak_pool_epoch(), 0);
+    put(base, 50);
+    for (int i = 0; i < 2 * DELAY - 1; i++)
+        CHECK_EQUAL(hak_pool_epoch(), 0);
+    CHECK_EQUAL(hak_pool_epoch(), 50 * HAK_UNIT_SIZE);
+    hak_unit used = take(20, 1); /* early in the delay */
+    put(used, 20);
+    for (int i = 0; i < DELAY - 1; i++)
+        CHECK_EQUAL(hak_pool_epoch(), 50 * HAK_UNIT_SIZE); /* still owed */
+    CHECK_EQUAL(hak_pool_epoch(), 30 * HAK_UNIT_SIZE);
+}
+
+static void test_low_water(void **state) {
+    harness_expect_well(owe_what_stayed, NULL);
+    harness_expect_well(owe_nothing_new, NULL);
+    harness_expect_well(keep_retained, NULL);
+    harness_expect_well(wait_for_delay, NULL);
+}
+
+/* A payment is bounded; the largest runs go first, each from its end. */
+static void pay_in_pieces(void *argument) {
+    enum { LARGE = 1500, SMALL = 40 };
+    shadow_start();
+    hak_unit large = take(LARGE, 1);
+    take(1, 1);
+    hak_unit small = take(SMALL, 1);
+    take(1, 1);
+    put(large, LARGE);
+    put(small, SMALL);
+    end_epoch();
+    end_epoch();
+    CHECK_EQUAL(pay(), PAY_UNITS_MAX);
+    CHECK_EQUAL(hak_dirty_count(large, LARGE - PAY_UNITS_MAX), LARGE - PAY_UNITS_MAX);
+    CHECK_EQUAL(hak_dirty_count(large, LARGE), LARGE - PAY_UNITS_MAX);
+    CHECK_EQUAL(hak_dirty_count(small, SMALL), SMALL);
+    shadow_compare();
+    CHECK_EQUAL(pay(), LARGE - PAY_UNITS_MAX + SMALL);
+    CHECK_EQUAL(hak_pool_debt(), 0);
+    shadow_compare();
+}
+
+/* Hundreds of runs: one system call for as many as a round has room for. */
+static void pay_many(void *argument) {
+    enum { RUNS = 600, ROUND = 256 };
+    shadow_start();
+    hak_unit base = take(2 * RUNS, 1);
+    for (uint32_t i = 0; i < RUNS; i++)
+        put(base + 2 * i, 1);
+    end_epoch();
+    end_epoch();
+    for (int calls = 1; hak_pool_debt() > 0; calls++) {
+        size_t debt = hak_pool_debt() / HAK_UNIT_SIZE;
+        size_t paid = pay();
+        if (!hak_vm_can_purge_ranges()) { /* single units are not worth a call each */
+            CHECK_EQUAL(hak_pool_debt(), 0);
+            return;
+        }
+        CHECK_EQUAL(paid, hak_min(debt, ROUND));
+        CHECK_EQUAL(hak_ledger_read(HAK_CALL_PROCESS_MADVISE, HAK_CAUSE_EPOCH).count, calls);
+    }
+    CHECK_EQUAL(hak_ledger_read(HAK_CALL_MADVISE, HAK_CAUSE_EPOCH).count, 0);
+    CHECK_EQUAL(g_plain->dirty_units, 0);
+    shadow_compare();
+}
+
+static void test_pay(void **state) {
+    harness_expect_well(pay_in_pieces, NULL);
+    harness_expect_well(pay_many, NULL);
+}
+
+/* Units of the huge lane from the edge of a huge page on; nothing is free below them. */
+static hak_unit take_pages(uint32_t count) {
+    hak_unit base = take_in(HAK_LANE_HUGE, count, HUGE_PAGE);
+    if (base > g_huge->arena->begin)
+        take_in(HAK_LANE_HUGE, base - g_huge->arena->begin, 1);
+    return base;
+}
+
+/* A huge page goes back whole, if all of it is free; its parts stay for some epochs more. */
+static void pay_whole_pages(void *argument) {
+    shadow_start();
+    hak_unit base = take_pages(8 * HUGE_PAGE);
+    put(base + 20, 3 * HUGE_PAGE); /* page 1, page 2, and parts of pages 0 and 3 */
+    put(base + 4 * HUGE_PAGE, 5);  /* a part of page 4 */
+    put(base + 6 * HUGE_PAGE, HUGE_PAGE);
+    size_t owed_units = 4 * HUGE_PAGE + 5;
+    end_epoch();
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), owed_units * HAK_UNIT_SIZE);
+    CHECK_EQUAL(pay_all(), 3 * HUGE_PAGE);
+    CHECK_EQUAL(hak_dirty_count(base + 20, HUGE_PAGE - 20), HUGE_PAGE - 20);
+    CHECK_EQUAL(hak_dirty_count(base + HUGE_PAGE, 2 * HUGE_PAGE), 0);
+    CHECK_EQUAL(hak_dirty_count(base + 3 * HUGE_PAGE, 20), 20);
+    CHECK_EQUAL(hak_dirty_count(base + 4 * HUGE_PAGE, 5), 5);
+    CHECK_EQUAL(hak_dirty_count(base + 6 * HUGE_PAGE, HUGE_PAGE), 0);
+    shadow_compare();
+    for (int epoch = 2; epoch < PARTIAL_EPOCHS; epoch++) {
+        end_epoch();
+        CHECK_EQUAL(pay_all(), 0);
+    }
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), (owed_units - 3 * HUGE_PAGE) * HAK_UNIT_SIZE);
+    CHECK_EQUAL(pay_all(), owed_units - 3 * HUGE_PAGE);
+    CHECK_EQUAL(g_huge->dirty_units, 0);
+    shadow_compare();
+    /* paid in full: the count of epochs begins anew */
+    end_epoch();
+    put(base + 7 * HUGE_PAGE, 5);
+    end_epoch();
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), 5 * HAK_UNIT_SIZE);
+    CHECK_EQUAL(pay_all(), 0);
+}
+
+/* Dirty in places: the page is whole also where it is free and clean; a clean page is not called for. */
+static void pay_pages_clean_in_part(void *argument) {
+    enum { PAGES = 6, ALL = PAGES * HUGE_PAGE };
+    shadow_start();
+    hak_unit base = take_pages(ALL + 8);
+    put(base, ALL);
+    purge();
+    CHECK_EQUAL(take_in(HAK_LANE_HUGE, ALL, 1), base);
+    put(base + 4, ALL - 8);
+    purge();
+    put(base, 4);           /* page 0 is dirty at its front, pages 1 … 4 are clean */
+    put(base + ALL - 4, 8); /* page 5 is dirty at its end, page 6 is dirty in part */
+    shadow_compare();
+    end_epoch();
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), 12 * HAK_UNIT_SIZE);
+    uint64_t bytes = hak_ledger_read(HAK_CALL_MADVISE, HAK_CAUSE_EPOCH).bytes +
+                     hak_ledger_read(HAK_CALL_PROCESS_MADVISE, HAK_CAUSE_EPOCH).bytes;
+    CHECK_EQUAL(pay_all(), 8);
+    shadow_compare();
+    CHECK_EQUAL(hak_dirty_count(base, ALL), 0);
+    CHECK_EQUAL(hak_dirty_count(base + ALL, 4), 4);
+    bytes = hak_ledger_read(HAK_CALL_MADVISE, HAK_CAUSE_EPOCH).bytes +
+            hak_ledger_read(HAK_CALL_PROCESS_MADVISE, HAK_CAUSE_EPOCH).bytes - bytes;
+    CHECK_EQUAL(bytes, 2 * HUGE_PAGE * HAK_UNIT_SIZE);
+}
+
+/* Dirty only where the run's last huge page is not whole: nothing is taken apart, nothing is lost. */
+static void pay_nothing_but_a_part(void *argument) {
+    enum { PAGES = 3, ALL = PAGES * HUGE_PAGE };
+    shadow_start();
+    hak_unit base = take_pages(ALL + 8);
+    put(base, ALL + 4);
+    purge();
+    CHECK_EQUAL(take_in(HAK_LANE_HUGE, ALL + 4, 1), base);
+    put(base + 4, ALL - 4);
+    purge();
+    put(base + ALL, 4);
+    put(base, 4);
+    shadow_compare();
+    hak_atomic_store_relaxed(&hak_pool_policy.retain_units, 4);
+    end_epoch();
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), 4 * HAK_UNIT_SIZE);
+    for (int calls = 0; calls < 10; calls++) {
+        pay();
+        shadow_compare();
+    }
+    CHECK_EQUAL(hak_dirty_count(base, ALL), 0);
+    CHECK_EQUAL(hak_dirty_count(base + ALL, 4), 4);
+}
+
+static void test_pay_huge(void **state) {
+    harness_expect_well(pay_whole_pages, NULL);
+    harness_expect_well(pay_pages_clean_in_part, NULL);
+    harness_expect_well(pay_nothing_but_a_part, NULL);
+}
+
+/* Units that were given back and are wanted again are counted; untouched ones are not. */
+static void count_regret(void *argument) {
+    shadow_start();
+    hak_unit base = take(100, 1);
+    struct hak_pool_regret regret = hak_pool_take_regret();
+    CHECK_EQUAL(regret.given_back, 0);
+    CHECK_EQUAL(regret.wanted_again, 0); /* from the frontier */
+    put(base, 80);
+    end_epoch();
+    end_epoch();
+    pay_all();
+    CHECK_EQUAL(hak_pool_take_regret().given_back, 80);
+    put(base + 80, 20);
+    take(90, 1); /* 80 clean ones and 10 that are dirty */
+    regret = hak_pool_take_regret();
+    CHECK_EQUAL(regret.given_back, 0);
+    CHECK_EQUAL(regret.wanted_again, 80);
+    CHECK_EQUAL(hak_pool_take_regret().wanted_again, 0);
+}
+
+static void test_regret(void **state) {
+    harness_expect_well(count_regret, NULL);
+}
+
+/* ---- lanes ---- */
+
+static void lanes_apart(void *argument) {
+    shadow_start();
+    hak_unit plain = take(10, 1);
+    hak_unit huge = take_in(HAK_LANE_HUGE, 10, 1);
+    CHECK_EQUAL(hak_arena_of(plain)->lane, HAK_LANE_PLAIN);
+    CHECK_EQUAL(hak_arena_of(huge)->lane, HAK_LANE_HUGE);
+    put(huge, 10);
+    CHECK(take(10, 1) != huge);
+    CHECK_EQUAL(take_in(HAK_LANE_HUGE, 10, 1), huge);
+    put(plain, 10);
+    CHECK(take_in(HAK_LANE_HUGE, 10, 1) != plain);
+    CHECK_EQUAL(take(10, 1), plain);
+    CHECK_EQUAL(hak_atomic_load_relaxed(&hak_arenas.count), 2);
+    shadow_compare();
+}
+
+static void set_address_limit(rlim_t soft) {
+    struct rlimit limit;
+    CHECK(getrlimit(RLIMIT_AS, &limit) == 0);
+    limit.rlim_cur = soft;
+    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+}
+
+static bool is_limit_free(void) {
+    struct rlimit limit;
+    CHECK(getrlimit(RLIMIT_AS, &limit) == 0);
+    return limit.rlim_cur == RLIM_INFINITY;
+}
+
+/* The kernel reserves nothing any more: each lane lives on the other, as clean as it says. */
+static void lanes_help_out(void *argument) {
+    shadow_start();
+    hak_unit huge = take_in(HAK_LANE_HUGE, 10, 1);
+    uint32_t rest = g_huge->arena->end - (huge + 10);
+    CHECK_EQUAL(take_in(HAK_LANE_HUGE, rest, 1), huge + 10);
+    hak_unit dirty = take(20, 1);
+    put(dirty, 20);
+    set_address_limit(HAK_MIB);
+    struct hak_pool_run run = hak_pool_take(15, 1, HAK_LANE_HUGE);
+    CHECK_EQUAL(run.first, dirty);
+    CHECK_EQUAL(run.is_zeroed, shadow_use(run.first, 15));
+    CHECK(!run.is_zeroed);
+    run = hak_pool_take(50, 1, HAK_LANE_HUGE); /* above the other's frontier, and what is below */
+    CHECK_EQUAL(run.first, dirty + 15);
+    CHECK_EQUAL(run.is_zeroed, shadow_use(run.first, 50));
+    shadow_compare();
+    uint32_t last = g_plain->arena->end - (run.first + 50);
+    take(last, 1);
+    CHECK_EQUAL(hak_pool_take(1, 1, HAK_LANE_HUGE).first, HAK_UNIT_NONE);
+    CHECK_EQUAL(hak_pool_take(1, 1, HAK_LANE_PLAIN).first, HAK_UNIT_NONE);
+    put(huge, 3);
+    run = hak_pool_take(2, 1, HAK_LANE_PLAIN);
+    CHECK_EQUAL(run.first, huge);
+    shadow_use(run.first, 2);
+    put(huge, 2); /* and it goes back to its own */
+    set_address_limit(RLIM_INFINITY);
+    shadow_compare();
+}
+
+/* What is huge: from 256 KiB where the process is large, from 2 MiB always, without huge pages never. */
+static void choose_lane(void *argument) {
+    enum { KIB = 1024 };
+    shadow_start();
+    hak_atomic_store_relaxed(&hak_pool_policy.huge_from, 64);
+    hak_options.huge = HAK_HUGE_AUTO;
+    if (!hak_vm_has_huge()) {
+        CHECK_EQUAL(hak_pool_lane(SIZE_MAX), HAK_LANE_PLAIN);
+        return;
+    }
+    CHECK_EQUAL(hak_pool_used_units(), 1);
+    hak_unit some = take(62, 1); /* 63 in all */
+    CHECK_EQUAL(hak_pool_lane(256 * KIB), HAK_LANE_PLAIN);
+    CHECK_EQUAL(hak_pool_lane(2048 * KIB - 1), HAK_LANE_PLAIN);
+    CHECK_EQUAL(hak_pool_lane(2048 * KIB), HAK_LANE_HUGE);
+    CHECK_EQUAL(hak_pool_lane(SIZE_MAX), HAK_LANE_HUGE);
+    CHECK(hak_pool_extend(some, 62, 63)); /* growing counts, and giving back */
+    shadow_use(some + 62, 1);
+    CHECK_EQUAL(hak_pool_used_units(), 64);
+    CHECK_EQUAL(hak_pool_lane(0), HAK_LANE_PLAIN);
+    CHECK_EQUAL(hak_pool_lane(256 * KIB - 1), HAK_LANE_PLAIN);
+    CHECK_EQUAL(hak_pool_lane(256 * KIB), HAK_LANE_HUGE);
+    put(some, 1);
+    CHECK_EQUAL(hak_pool_lane(256 * KIB), HAK_LANE_PLAIN);
+    CHECK_EQUAL(hak_pool_take(HAK_UNIT_COUNT_MAX, 1, HAK_LANE_PLAIN).first, HAK_UNIT_NONE);
+    CHECK_EQUAL(hak_pool_used_units(), 63); /* a refusal does not count */
+    hak_atomic_store_relaxed(&hak_pool_policy.huge_from, 0);
+    CHECK_EQUAL(hak_pool_lane(0), HAK_LANE_HUGE);
+    hak_atomic_store_relaxed(&hak_pool_policy.huge_from, SIZE_MAX);
+    take_in(HAK_LANE_HUGE, 100, 1);
+    CHECK_EQUAL(hak_pool_lane(1024 * KIB), HAK_LANE_PLAIN);
+    hak_options.huge = HAK_HUGE_OFF;
+    hak_atomic_store_relaxed(&hak_pool_policy.huge_from, 0);
+    CHECK_EQUAL(hak_pool_lane(SIZE_MAX), HAK_LANE_PLAIN);
+}
+
+static void test_lanes(void **state) {
+    harness_expect_well(lanes_apart, NULL);
+    harness_expect_well(choose_lane, NULL);
+    if (is_limit_free())
+        harness_expect_well(lanes_help_out, NULL);
+}
+
 /* ---- extend across the frontier, and over the arena's end ---- */
 
 static void extend_to_end(void *argument) {
     shadow_start();
-    struct hak_arena *arena = g_shadow.arena;
+    struct hak_arena *arena = g_plain->arena;
     hak_unit base = take(4, 1);
     uint32_t most = arena->end - base;
     CHECK(!hak_pool_extend(base, 4, most + 1));
@@ -485,10 +993,10 @@ static void share_between_threads(void *argument) {
         threads[i] = harness_thread(take_and_sign, (void *)(uintptr_t)(i + 1));
     for (int i = 0; i < THREADS; i++)
         harness_join(threads[i]);
-    hak_pool_put(g_shadow.arena->begin, 1);
+    hak_pool_put(g_plain->arena->begin, 1);
     hak_pool_purge(HAK_CAUSE_TRIM);
-    CHECK_EQUAL(tag_length(g_shadow.arena->begin),
-                g_shadow.arena->frontier - g_shadow.arena->begin);
+    CHECK_EQUAL(tag_length(g_plain->arena->begin),
+                g_plain->arena->frontier - g_plain->arena->begin);
 }
 
 static void test_threads(void **state) {
@@ -530,7 +1038,7 @@ static void *purge_until_over(void *argument) {
 }
 
 static void count_after_fork(void *argument) {
-    const struct hak_arena *arena = g_shadow.arena;
+    const struct hak_arena *arena = g_plain->arena;
     hak_vm_fork_child();
     hak_pool_fork_child();
     size_t in_use = *(size_t *)argument;
@@ -566,7 +1074,10 @@ int main(void) {
         cmocka_unit_test(test_random),        cmocka_unit_test(test_placement),
         cmocka_unit_test(test_skipped_units), cmocka_unit_test(test_purge),
         cmocka_unit_test(test_extend),        cmocka_unit_test(test_arenas),
-        cmocka_unit_test(test_threads),       cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_low_water),     cmocka_unit_test(test_pay),
+        cmocka_unit_test(test_pay_huge),      cmocka_unit_test(test_regret),
+        cmocka_unit_test(test_lanes),         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_fork),
     };
     harness_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
