@@ -310,7 +310,9 @@ enum hak_misuse hak_slab_set_put_word(struct hak_slab_set *set, unsigned class_i
     const struct hak_size_class *size_class = &hak_size_classes[class_index];
     struct hak_slab *slab = slab_at(unit);
     hak_assert(slab->class_index == class_index);
-    if (slab->fresh < size_class->blocks) { /* else all were */
+    /* Where all were, and no bit lies behind the last block, there is nothing to look for. A stale record
+     * of a slab that has left may name places that this one does not have. */
+    if (slab->fresh < size_class->blocks || (word + 1) * 64 > size_class->blocks) {
         *wrong = mask & ~slab_handed_out(slab, size_class, word);
         if (HAK_UNLIKELY(*wrong))
             return HAK_MISUSE_INSIDE; /* where no block was handed out yet */
