@@ -24,37 +24,40 @@
 #include "stats/ledger.h"
 
 enum {
-    TICK_EPOCH_MS = 500,   /* memory goes back when it was free for one to two of them */
-    TICK_CALLS = 16,       /* slow paths per look at the clock: at 100 a second, 0.16 s */
-    TICK_STALE_MS = 10000, /* whoever was processing is gone: a thread of our parent's */
+    TICK_EPOCH_MS = 500, /* memory goes back when it was free for one to two of them */
+    TICK_CALLS = 16,     /* slow paths per look at the clock: at 100 a second, 0.16 s */
 };
 
 static struct {
     _Atomic uint64_t epoch_end_ms;      /* [A] 0: none has begun */
     _Atomic uint32_t epoch;             /* [A] number of the current one */
-    _Atomic uint64_t processing_since;  /* [A] 0: nobody */
+    _Atomic uint32_t processing;        /* [A] hak_fork_generation() + 1 of who is at it; 0: nobody */
     _Atomic uint32_t helper_generation; /* [A] hak_fork_generation() + 1 of the helper; 0: none */
     _Atomic bool has_idle_slabs;        /* [A] not all have been looked at in this epoch */
 } g_tick;
 
 static _Thread_local uint32_t t_tick_calls;
 
-/* One thread at a time; the next one sees what it wrote. */
-static bool tick_begin(uint64_t now) {
-    uint64_t since = hak_atomic_load_relaxed(&g_tick.processing_since);
-    if (since != 0 && now - since < TICK_STALE_MS)
+/*
+ * One thread at a time; the next one sees what it wrote. However long it takes (the process may have been
+ * stopped meanwhile), only in a forked child is it gone.
+ */
+static bool tick_begin(void) {
+    uint32_t self = hak_fork_generation() + 1;
+    uint32_t processing = hak_atomic_load_relaxed(&g_tick.processing);
+    if (processing == self)
         return false;
     /* Acquire: pairs with the release in tick_end(); ACE's books, the purge's. */
-    return hak_atomic_cas_acquire(&g_tick.processing_since, &since, now);
+    return hak_atomic_cas_acquire(&g_tick.processing, &processing, self);
 }
 
 static void tick_end(void) {
     /* Release: as above. */
-    hak_atomic_store_release(&g_tick.processing_since, 0);
+    hak_atomic_store_release(&g_tick.processing, 0);
 }
 
 static void tick_process(uint64_t now) {
-    if (!tick_begin(now))
+    if (!tick_begin())
         return;
     uint32_t epoch = hak_atomic_load_relaxed(&g_tick.epoch) + 1;
     hak_atomic_store_relaxed(&g_tick.epoch, epoch);
@@ -69,7 +72,7 @@ static void tick_process(uint64_t now) {
 static bool tick_pay(void) {
     if (hak_pool_debt() > 0)
         hak_pool_pay();
-    if (hak_atomic_load_relaxed(&g_tick.has_idle_slabs) && tick_begin(hak_prim_clock_ms())) {
+    if (hak_atomic_load_relaxed(&g_tick.has_idle_slabs) && tick_begin()) {
         hak_atomic_store_relaxed(&g_tick.has_idle_slabs, hak_heap_purge_idle(false));
         tick_end();
     }
