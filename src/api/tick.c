@@ -29,9 +29,9 @@ enum {
 };
 
 static struct {
-    _Atomic uint64_t epoch_end_ms;      /* [A] 0: none has begun */
-    _Atomic uint32_t epoch;             /* [A] number of the current one */
-    _Atomic uint32_t processing;        /* [A] hak_fork_generation() + 1 of who is at it; 0: nobody */
+    _Atomic uint64_t epoch_end_ms; /* [A] 0: none has begun */
+    _Atomic uint32_t epoch;        /* [A] number of the current one */
+    _Atomic uint32_t processing;   /* [A] hak_fork_generation() + 1 of who is at it; 0: nobody */
     _Atomic uint32_t helper_generation; /* [A] hak_fork_generation() + 1 of the helper; 0: none */
     _Atomic bool has_idle_slabs;        /* [A] not all have been looked at in this epoch */
 } g_tick;
