@@ -29,21 +29,26 @@ enum {
 };
 
 static struct {
-    _Atomic uint64_t epoch_end_ms;      /* [A] 0: none has begun */
-    _Atomic uint32_t epoch;             /* [A] number of the current one */
-    _Atomic uint32_t processing;        /* [A] hak_fork_generation() + 1 of who does; 0: nobody */
+    _Atomic uint64_t epoch_end_ms; /* [A] 0: none has begun */
+    _Atomic uint32_t epoch;        /* [A] number of the current one */
+    _Atomic uint32_t processing;   /* [A] hak_fork_generation() + 1 of who is at it; 0: nobody */
     _Atomic uint32_t helper_generation; /* [A] hak_fork_generation() + 1 of the helper; 0: none */
     _Atomic bool has_idle_slabs;        /* [A] not all have been looked at in this epoch */
 } g_tick;
 
 static _Thread_local uint32_t t_tick_calls;
 
-/* One thread at a time; the next one sees what it wrote. A thread of a parent's is not there any more. */
+/*
+ * One thread at a time; the next one sees what it wrote. However long it takes (the process may have been
+ * stopped meanwhile), only in a forked child is it gone.
+ */
 static bool tick_begin(void) {
     uint32_t self = hak_fork_generation() + 1;
-    uint32_t other = hak_atomic_load_relaxed(&g_tick.processing);
+    uint32_t processing = hak_atomic_load_relaxed(&g_tick.processing);
+    if (processing == self)
+        return false;
     /* Acquire: pairs with the release in tick_end(); ACE's books, the purge's. */
-    return other != self && hak_atomic_cas_acquire(&g_tick.processing, &other, self);
+    return hak_atomic_cas_acquire(&g_tick.processing, &processing, self);
 }
 
 static void tick_end(void) {
@@ -63,15 +68,15 @@ static void tick_process(uint64_t now) {
     tick_end();
 }
 
-/* Gives back a bounded piece of what epochs have found. True: there is more. */
+/* Gives back a bounded piece of what epochs have found. True: it did, and there may be more. */
 static bool tick_pay(void) {
-    if (hak_pool_debt() > 0)
-        hak_pool_pay();
+    bool has_paid = hak_pool_debt() > 0 && hak_pool_pay() > 0;
     if (hak_atomic_load_relaxed(&g_tick.has_idle_slabs) && tick_begin()) {
         hak_atomic_store_relaxed(&g_tick.has_idle_slabs, hak_heap_purge_idle(false));
         tick_end();
+        has_paid = true;
     }
-    return hak_pool_debt() > 0 || hak_atomic_load_relaxed(&g_tick.has_idle_slabs);
+    return has_paid;
 }
 
 /* Is the epoch over? Of several threads one is told so. */

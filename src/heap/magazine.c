@@ -26,7 +26,7 @@ enum { MAGAZINE_CAPACITY_MAX = 4095 };
 struct hak_heap_policy hak_heap_policy = {.budget_bytes = SIZE_MAX};
 
 static struct {
-    _Atomic size_t budget_used; /* [S] bytes: capacity × block size of all magazines */
+    _Atomic size_t budget_used;                 /* [S] bytes: see hak_heap_budget_used() */
     _Atomic uint32_t pressure[HAK_CLASS_COUNT]; /* [S] see hak_heap_take_pressure() */
 } g_magazine;
 
@@ -44,6 +44,12 @@ _Thread_local struct hak_magazines *hak_thread_magazines =
 
 static void **magazine_storage(const struct hak_heap *heap, unsigned class_index) {
     return heap->magazines.of_class[class_index].limit - heap->capacity[class_index];
+}
+
+/* Bytes of blocks that so many slots hold and the first size does not: what counts for the budget. */
+static size_t capacity_excess(unsigned class_index, unsigned capacity) {
+    unsigned start = hak_heap_policy.capacity_start[class_index];
+    return capacity > start ? (size_t)(capacity - start) * hak_size_classes[class_index].size : 0;
 }
 
 static size_t storage_bytes(unsigned capacity) {
@@ -72,18 +78,22 @@ static bool magazine_move(struct hak_heap *heap, unsigned class_index, unsigned 
     magazine->top = storage + held;
     magazine->limit = storage + capacity;
     heap->capacity[class_index] = (uint16_t)capacity;
-    size_t size =
-        hak_size_classes[class_index].size; /* unsigned: a smaller capacity wraps rightly */
-    hak_atomic_add_relaxed(&g_magazine.budget_used, (capacity - (size_t)old_capacity) * size);
+    size_t before = capacity_excess(class_index, old_capacity);
+    hak_atomic_add_relaxed(&g_magazine.budget_used, /* unsigned: a smaller capacity wraps rightly */
+                           capacity_excess(class_index, capacity) - before);
     hak_log(HAK_LOG_HEAP, "magazine", class_index, capacity);
     return true;
 }
 
-static bool magazine_is_affordable(unsigned class_index, unsigned slots) {
+static bool magazine_is_affordable(unsigned class_index, unsigned old_capacity, unsigned capacity) {
     size_t budget = hak_atomic_load_relaxed(&hak_heap_policy.budget_bytes);
-    size_t bytes = (size_t)slots * hak_size_classes[class_index].size;
-    return hak_atomic_load_relaxed(&g_magazine.budget_used) + bytes <= budget;
+    size_t bytes =
+        capacity_excess(class_index, capacity) - capacity_excess(class_index, old_capacity);
+    return bytes == 0 || hak_atomic_load_relaxed(&g_magazine.budget_used) + bytes <= budget;
 }
+
+/* Refills and flushes of a class in one epoch, until its magazine grows: a rare one proves no need. */
+enum { MAGAZINE_GROW_ACTIVITY = 3 };
 
 /* First storage, or twice the room. False: policy or budget say no, or no memory. */
 static bool magazine_grow(struct hak_heap *heap, unsigned class_index) HAK_REQUIRES(heap->lock) {
@@ -93,7 +103,9 @@ static bool magazine_grow(struct hak_heap *heap, unsigned class_index) HAK_REQUI
     if (capacity == 0 ||
         capacity > hak_atomic_load_relaxed(&hak_heap_policy.capacity_max[class_index]))
         return false;
-    if (capacity > start && !magazine_is_affordable(class_index, capacity - old_capacity))
+    if (old_capacity > 0 && heap->activity[class_index] < MAGAZINE_GROW_ACTIVITY)
+        return false;
+    if (!magazine_is_affordable(class_index, old_capacity, capacity))
         return false;
     return magazine_move(heap, class_index, capacity);
 }
@@ -219,26 +231,44 @@ void hak_heap_flush_above(struct hak_heap *heap, size_t size) {
 
 /* ---- epochs ---- */
 
+/* The limit may have come down since the magazine grew: an experiment that did not help. */
+static void magazine_follow(struct hak_heap *heap, unsigned class_index) HAK_REQUIRES(heap->lock) {
+    unsigned max = hak_atomic_load_relaxed(&hak_heap_policy.capacity_max[class_index]);
+    max = (unsigned)hak_max(max, hak_heap_policy.capacity_start[class_index]);
+    size_t held = magazine_held(heap, class_index);
+    if (max == 0 || heap->capacity[class_index] <= max || heap->prewarmed[class_index] > max)
+        return;
+    if (held > max)
+        magazine_flush(heap, class_index, held - max, "free");
+    magazine_move(heap, class_index, max); /* or stays as it is */
+}
+
 /*
- * The fast paths leave no trace of how deep they dug, but two things show that blocks lie idle: no
- * refill and no flush in a whole epoch, and the same fill as before.
+ * The fast paths leave no trace of how deep they dug. No refill and no flush in a whole epoch, and the same
+ * fill as before: nothing was used. Another fill: what both have in common may lie there untouched, and half
+ * of it goes where it is much.
  */
+enum { MAGAZINE_PARKED_MIN = 32 };
+
 static void magazine_note_epoch(struct hak_heap *heap, unsigned class_index)
     HAK_REQUIRES(heap->lock) {
+    magazine_follow(heap, class_index);
     size_t held = magazine_held(heap, class_index);
     size_t kept = heap->prewarmed[class_index];
     unsigned activity = heap->activity[class_index];
     if (activity > 0) {
         hak_atomic_add_relaxed(&g_magazine.pressure[class_index], activity);
     } else {
-        bool is_idle = held == heap->last_held[class_index];
-        size_t surplus = held > kept ? held - kept : 0;
-        if (surplus > 0)
-            magazine_flush(heap, class_index, is_idle ? surplus : (surplus + 1) / 2, "free");
-        if (is_idle && kept == 0)
-            hak_slab_set_trim(&heap->slabs[class_index]);
+        /* Spares stay where they are: given to other classes they would be touched all over, and their
+         * pages go back as those of idle slabs do. */
+        size_t last_held = heap->last_held[class_index];
+        size_t parked = hak_min(held, last_held) > kept ? hak_min(held, last_held) - kept : 0;
+        if (parked > 0 && held == last_held)
+            magazine_flush(heap, class_index, parked, "free");
+        else if (parked >= MAGAZINE_PARKED_MIN)
+            magazine_flush(heap, class_index, parked / 2, "free");
         unsigned half = heap->capacity[class_index] / 2u;
-        if (half >= hak_heap_policy.capacity_start[class_index] &&
+        if (half > 0 && half >= hak_heap_policy.capacity_start[class_index] &&
             magazine_held(heap, class_index) <= half && kept <= half)
             magazine_move(heap, class_index, half); /* or stays as it is */
     }
@@ -252,7 +282,8 @@ void hak_heap_note_epoch(struct hak_heap *heap, uint32_t epoch) {
     hak_lock_acquire(&heap->lock);
     hak_remote_drain(heap);
     for (unsigned class_index = 1; class_index < HAK_CLASS_COUNT; class_index++) {
-        if (heap->slabs[class_index].slab_count > 0 || heap->activity[class_index] > 0)
+        bool has_grown = heap->capacity[class_index] > hak_heap_policy.capacity_start[class_index];
+        if (heap->slabs[class_index].slab_count > 0 || heap->activity[class_index] > 0 || has_grown)
             magazine_note_epoch(heap, class_index);
     }
     hak_lock_release(&heap->lock);
@@ -270,13 +301,17 @@ size_t hak_heap_prewarm(struct hak_heap *heap, unsigned class_index, size_t coun
     hak_lock_acquire(&heap->lock);
     bool has_room = heap->capacity[class_index] >= capacity ||
                     (!hak_heap_policy.is_exact &&
-                     magazine_is_affordable(class_index, capacity - heap->capacity[class_index]) &&
+                     magazine_is_affordable(class_index, heap->capacity[class_index], capacity) &&
                      magazine_move(heap, class_index, capacity));
     size_t held = magazine_held(heap, class_index);
     if (has_room && held < count) {
         struct hak_magazine *magazine = &heap->magazines.of_class[class_index];
-        magazine->top += heap_take(heap, class_index, magazine->top + 1, count - held);
-        held = magazine_held(heap, class_index);
+        size_t taken;
+        do { /* each time from one new slab at most */
+            taken = heap_take(heap, class_index, magazine->top + 1, count - held);
+            magazine->top += taken;
+            held += taken;
+        } while (taken > 0 && held < count);
     }
     heap->prewarmed[class_index] = (uint16_t)hak_min(held, count);
     hak_lock_release(&heap->lock);

@@ -1,11 +1,12 @@
 /* src/slab/slab.c — slabs of blocks of one size class, and a heap's set of them. SPDX-License-Identifier: MIT */
 
 /*
- *   take   hak_slab_set_take -> set_pick      fullest slab that still has a good run
- *                            -> slab_create   units from the pool
- *                            -> slab_take     freed blocks first, ascending; then untouched ones
- *   put    hak_slab_set_put  -> slab_put      one bit; a set bit is a double free
- *                            -> set_settle    bin changes, empty slabs leave
+ *   take   hak_slab_set_take -> bin_take_freed        what was handed out once, of all slabs
+ *                            -> set_next              fullest slab with untouched blocks
+ *                               -> slab_create        units from the pool
+ *   put    hak_slab_set_put  -> hak_slab_set_put_word up to 64 bits; a set bit is a double free
+ *                            -> set_settle            bin changes, empty slabs leave
+ *   purge  hak_slab_set_hold_idle -> slab_gather_pages   hak_slab_release_held
  */
 
 #include "slab/slab.h"
@@ -21,6 +22,8 @@
 
 enum {
     SLAB_WORDS_PER_LINE = 8,
+    SLAB_FREED_ENOUGH = 4,  /* a quarter of what is wanted suffices, if it is freed blocks */
+    SLAB_SCAN_MAX = 32,     /* slabs of a bin looked at for freed blocks in one take */
     SLAB_FIRST_PAGE = 4096, /* bytes: pages as most machines have them */
     SLAB_FIRST_ROOM =
         1024, /* bytes in that page for a slab's first blocks, 8 of them if they fit */
@@ -175,24 +178,28 @@ static void slab_destroy(struct hak_slab_set *set, struct hak_slab *slab, hak_un
     hak_pool_put(unit, size_class->units);
 }
 
-/* Puts the slab into the bin that fits its fill. An empty one leaves, unless it is kept as a spare. */
-static void set_settle(struct hak_slab_set *set, struct hak_slab *slab, hak_unit unit,
+/*
+ * Puts the slab into the bin that fits its fill. An empty one leaves, unless it is kept as a spare; then
+ * false: the descriptor is nobody's, or somebody else's already.
+ */
+static bool set_settle(struct hak_slab_set *set, struct hak_slab *slab, hak_unit unit,
                        const struct hak_size_class *size_class) {
     hak_assert_deep(slab_is_valid(slab, unit, size_class));
     slab->idle_epochs = 0;
     if (HAK_UNLIKELY(slab->is_held))
-        return;
+        return true;
     uint8_t bin = slab_bin_for(slab, size_class);
     if (bin == slab->bin)
-        return;
+        return true;
     unsigned spares = hak_atomic_load_relaxed(&hak_slab_policy.spares[slab->class_index]);
     if (bin == HAK_SLAB_BIN_EMPTY && set->spare_count >= spares) {
         slab_destroy(set, slab, unit);
-        return;
+        return false;
     }
     set_unlink(set, slab);
     if (bin != HAK_SLAB_BIN_NONE)
         set_link(set, slab, unit, bin);
+    return true;
 }
 
 uint32_t hak_slab_take_created(unsigned class_index) {
@@ -211,12 +218,13 @@ void hak_slab_set_trim(struct hak_slab_set *set) {
  * Fuller slabs first, so that emptier ones drain and leave; but slabs with few blocks wait while
  * others exist, as each of them costs two cache misses for a block or two.
  */
-static hak_unit set_pick(const struct hak_slab_set *set) {
-    static const uint8_t order[HAK_SLAB_BIN_COUNT] = {HAK_SLAB_BIN_SOME, HAK_SLAB_BIN_MANY,
+static const uint8_t set_order[HAK_SLAB_BIN_COUNT] = {HAK_SLAB_BIN_SOME, HAK_SLAB_BIN_MANY,
                                                       HAK_SLAB_BIN_FEW, HAK_SLAB_BIN_EMPTY};
+
+static hak_unit set_pick(const struct hak_slab_set *set) {
     for (int i = 0; i < HAK_SLAB_BIN_COUNT; i++) {
-        if (set->bins[order[i]] != HAK_UNIT_NONE)
-            return set->bins[order[i]];
+        if (set->bins[set_order[i]] != HAK_UNIT_NONE)
+            return set->bins[set_order[i]];
     }
     return HAK_UNIT_NONE;
 }
@@ -225,8 +233,8 @@ static size_t slab_wrap(size_t index, const struct hak_size_class *size_class) {
     return index < size_class->blocks ? index : index - size_class->blocks;
 }
 
-static size_t slab_take(struct hak_slab *slab, hak_unit unit,
-                        const struct hak_size_class *size_class, void **out, size_t wanted) {
+static size_t slab_take_freed(struct hak_slab *slab, hak_unit unit,
+                              const struct hak_size_class *size_class, void **out, size_t wanted) {
     char *base = hak_unit_address(unit);
     size_t taken = 0;
     for (unsigned word = 0; slab->free_count > 0 && taken < wanted; word++) {
@@ -240,11 +248,35 @@ static size_t slab_take(struct hak_slab *slab, hak_unit unit,
         *bits = left;
         slab->free_count = (uint16_t)(slab->free_count - (taken - before));
     }
-    size_t fresh = hak_min(wanted - taken, (size_t)size_class->blocks - slab->fresh);
+    return taken;
+}
+
+static size_t slab_take_fresh(struct hak_slab *slab, hak_unit unit,
+                              const struct hak_size_class *size_class, void **out, size_t wanted) {
+    char *base = hak_unit_address(unit);
+    size_t fresh = hak_min(wanted, (size_t)size_class->blocks - slab->fresh);
     size_t index = slab->first + slab->fresh;
     for (size_t i = 0; i < fresh; i++, index++)
-        out[taken++] = base + slab_wrap(index, size_class) * size_class->size;
+        out[i] = base + slab_wrap(index, size_class) * size_class->size;
     slab->fresh = (uint16_t)(slab->fresh + fresh);
+    return fresh;
+}
+
+/* Freed blocks, from the slabs of one bin. */
+static size_t bin_take_freed(struct hak_slab_set *set, unsigned bin,
+                             const struct hak_size_class *size_class, void **out, size_t wanted) {
+    size_t taken = 0;
+    hak_unit next;
+    hak_unit unit = set->bins[bin];
+    for (int i = 0; unit != HAK_UNIT_NONE && taken < wanted && i < SLAB_SCAN_MAX;
+         i++, unit = next) {
+        struct hak_slab *slab = slab_at(unit);
+        next = slab->next;
+        if (slab->free_count == 0)
+            continue;
+        taken += slab_take_freed(slab, unit, size_class, out + taken, wanted - taken);
+        set_settle(set, slab, unit, size_class);
+    }
     return taken;
 }
 
@@ -271,15 +303,20 @@ size_t hak_slab_set_take(struct hak_slab_set *set, unsigned class_index, uint32_
                          void **out, size_t wanted) {
     const struct hak_size_class *size_class = &hak_size_classes[class_index];
     size_t taken = 0;
-    while (taken < wanted) {
-        if (taken > 0 && set_pick(set) == HAK_UNIT_NONE)
-            break;
+    /* What was handed out once is in memory already. Untouched blocks only where that is too little. */
+    for (int i = 0; i < HAK_SLAB_BIN_COUNT && taken < wanted; i++)
+        taken += bin_take_freed(set, set_order[i], size_class, out + taken, wanted - taken);
+    if (taken * SLAB_FREED_ENOUGH >= wanted)
+        return taken;
+    while (taken < wanted && (taken == 0 || set_pick(set) != HAK_UNIT_NONE)) {
         hak_unit unit;
         struct hak_slab *slab = set_next(set, class_index, owner_tag, &unit);
         if (slab == NULL)
             break;
-        taken += slab_take(slab, unit, size_class, out + taken, wanted - taken);
+        taken += slab_take_fresh(slab, unit, size_class, out + taken, wanted - taken);
         set_settle(set, slab, unit, size_class);
+        if (slab->bin != HAK_SLAB_BIN_NONE)
+            break; /* with freed blocks that the scan did not reach */
     }
     return taken;
 }
@@ -309,7 +346,10 @@ enum hak_misuse hak_slab_set_put_word(struct hak_slab_set *set, unsigned class_i
                                       unsigned word, uint64_t mask, uint64_t *wrong) {
     const struct hak_size_class *size_class = &hak_size_classes[class_index];
     struct hak_slab *slab = slab_at(unit);
-    hak_assert(slab->class_index == class_index);
+    if (HAK_UNLIKELY(slab->class_index != class_index)) {
+        *wrong = mask; /* its last block came home before this one, and its units are free */
+        return HAK_MISUSE_DOUBLE_FREE;
+    }
     /* Where all were, and no bit lies behind the last block, there is nothing to look for. A stale record
      * of a slab that has left may name places that this one does not have. */
     if (slab->fresh < size_class->blocks || (word + 1) * 64 > size_class->blocks) {
@@ -453,9 +493,8 @@ void hak_slab_release_held(struct hak_slab_set *sets, struct hak_slab_hold *hold
         hak_unit unit = hold->slabs[--hold->slab_count];
         struct hak_slab *slab = slab_at(unit);
         slab->is_held = false;
-        set_settle(&sets[slab->class_index], slab, unit, &hak_size_classes[slab->class_index]);
-        /* A spare or a slab with blocks: it may have become empty and left, its descriptor is nobody's. */
-        if (slab->bin != HAK_SLAB_BIN_NONE)
+        unsigned class_index = slab->class_index;
+        if (set_settle(&sets[class_index], slab, unit, &hak_size_classes[class_index]))
             slab->idle_epochs = is_purged ? HAK_SLAB_PURGED : 0;
     }
     hold->range_count = 0;

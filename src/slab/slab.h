@@ -75,9 +75,9 @@ struct hak_slab_set {
 };
 
 /*
- * Takes up to `wanted` blocks of the class, from several slabs if need be: of each the freed ones,
- * ascending, then untouched ones; makes a new slab (tagged `owner_tag`: heap id and nothing else) only when none has any.
- * Owner's lock held. Returns how many; 0: no memory.
+ * Takes up to `wanted` blocks of the class, from several slabs if need be: freed ones, ascending, of all
+ * slabs; untouched ones only if those are less than a quarter of what is wanted; makes a new slab (tagged
+ * `owner_tag`: heap id and nothing else) only when none has any. Owner's lock held. Returns how many; 0: no memory.
  */
 size_t hak_slab_set_take(struct hak_slab_set *set, unsigned class_index, uint32_t owner_tag,
                          void **out, size_t wanted);
