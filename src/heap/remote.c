@@ -31,12 +31,12 @@
 #include "heap/registry.h"
 
 enum {
-    REMOTE_ACCUMULATORS = 32,
+    REMOTE_ACCUMULATORS = 64,
     REMOTE_OPEN = 4,        /* owners written to at a time */
     REMOTE_PACKETS_MAX = 8, /* per heap: bounds what is on its way */
     REMOTE_RECORDS = 31,
-    REMOTE_BYTES_MAX = 64 * 1024,   /* bytes of blocks gathered before all is sent */
-    REMOTE_BLOCK_COST = 256,        /* bytes that the smallest counts for: at most 256 blocks */
+    REMOTE_BYTES_MAX = 128 * 1024,  /* bytes of blocks gathered before all is sent */
+    REMOTE_BLOCK_COST = 512,        /* bytes that the smallest counts for: at most 256 blocks */
     REMOTE_DIRECT_SIZE = 4096,      /* bytes: such blocks are worth a lock each */
     REMOTE_IDLE_BYTES = 256 * 1024, /* waiting in an inbox: its owner seems idle */
     REMOTE_STRANGER_FREES = 32      /* by a thread without a heap, before it is given one */
