@@ -114,6 +114,7 @@ void hak_remote_drain(struct hak_heap *heap) {
     hak_atomic_store_relaxed(&heap->inbox_bytes, 0);
     while (packet) {
         struct hak_packet *next = packet->next;
+        hak_assert(packet->count <= REMOTE_RECORDS);
         for (uint32_t i = 0; i < packet->count; i++)
             record_apply(heap, &packet->records[i]);
         packet->count = 0;
@@ -205,6 +206,7 @@ static void remote_post(struct hak_remote *remote, struct record record) {
         return;
     }
     struct hak_packet *packet = open->packet;
+    hak_assert(packet->count < REMOTE_RECORDS);
     packet->records[packet->count] = record;
     atomic_signal_fence(memory_order_release); /* a fork in between loses the record, no more */
     packet->count++;
