@@ -11,6 +11,7 @@
 
 #include <sched.h>
 
+#include "arena/pool.h"
 #include "base/atomic.h"
 #include "base/bits.h"
 #include "heap/fork.h"
@@ -290,6 +291,93 @@ static void commit_with_owner(void *argument) {
     hak_heap_flush_above(hak_heap_current(), 0);
 }
 
+/*
+ * Twice by two threads, and the first free lets the slab go: the second finds its units in the pool, or
+ * in another slab, and must neither believe nor disturb it.
+ */
+enum stale { STALE_POSTED_LATE, STALE_LEFT, STALE_OTHER_CLASS, STALE_OTHER_OWNER };
+
+static struct {
+    void *p;
+    void *warm;
+    _Atomic int stage;
+    bool posts_late;
+} g_stale;
+
+static void stale_wait(int stage) {
+    while (atomic_load(&g_stale.stage) < stage)
+        sched_yield();
+}
+
+static void *free_into_record(void *argument) {
+    heap_use_free(heap_use_alloc(CLASS));
+    heap_use_free(g_stale.warm); /* at once, under the lock */
+    heap_use_free(g_stale.p);
+    if (!g_stale.posts_late)
+        hak_remote_post_all(hak_heap_current());
+    atomic_store(&g_stale.stage, 1);
+    stale_wait(2);
+    hak_remote_post_all(hak_heap_current());
+    atomic_store(&g_stale.stage, 3);
+    return NULL;
+}
+
+static void *free_the_block(void *argument) {
+    heap_use_free(g_stale.p); /* by a stranger: at once */
+    return NULL;
+}
+
+static void *take_the_units(void *argument) {
+    unsigned class_index = hak_size_class_of(2048);
+    void *p;
+    do
+        p = heap_use_alloc(class_index);
+    while (hak_unit_of(p) != hak_unit_of(g_stale.p));
+    return NULL;
+}
+
+static void commit_stale(void *argument) {
+    enum stale kind = *(enum stale *)argument;
+    heap_use_start(7, 63);
+    for (unsigned class_index = 1; class_index < HAK_CLASS_COUNT; class_index++)
+        hak_atomic_store_relaxed(&hak_slab_policy.spares[class_index], 0);
+    g_stale.warm = heap_use_alloc(CLASS + 1);
+    struct hak_heap *heap = hak_heap_current();
+    unsigned blocks = hak_size_classes[CLASS].blocks;
+    void **all = malloc(blocks * sizeof(void *));
+    for (unsigned i = 0; i < blocks; i++) /* a slab of its own, all of it out */
+        all[i] = heap_use_alloc(CLASS);
+    g_stale.p = all[0];
+    g_stale.posts_late = kind == STALE_POSTED_LATE;
+    harness_foretell("hakmem: fatal: free(%p): double free; class %" PRIu32 ", owner %s\n",
+                     g_stale.p, hak_size_classes[CLASS].size,
+                     g_stale.posts_late ? "none" : "heap 1");
+    pthread_t thread = harness_thread(free_into_record, NULL);
+    stale_wait(1);
+    for (unsigned i = 1; i < blocks; i++) { /* home, but nobody opens the mail */
+        hak_lock_acquire(&heap->lock);
+        hak_heap_put(heap, CLASS, &all[i], 1, "free");
+        hak_lock_release(&heap->lock);
+    }
+    harness_join(harness_thread(free_the_block, NULL));
+    CHECK_EQUAL(hak_pagemap_tag(hak_unit_of(g_stale.p)), HAK_KIND_SLAB_FREED);
+    if (kind == STALE_OTHER_CLASS) {
+        unsigned class_index = hak_size_class_of(4096);
+        hak_pool_purge(HAK_CAUSE_TRIM);
+        const void *p;
+        do
+            p = hak_heap_take_zeroed(heap, class_index); /* past the mail */
+        while (hak_unit_of(p) != hak_unit_of(g_stale.p));
+    }
+    if (kind == STALE_OTHER_OWNER)
+        harness_join(harness_thread(take_the_units, NULL));
+    atomic_store(&g_stale.stage, 2);
+    stale_wait(3);
+    harness_join(thread);
+    hak_heap_stats(); /* opens the mail */
+    CHECK(!"it is found");
+}
+
 static void test_misuse(void **state) {
     static const struct misuse cases[] = {
         {0, "free", "double free"},
@@ -303,6 +391,9 @@ static void test_misuse(void **state) {
     harness_expect_foretold_abort(commit_inside_with_heap, NULL);
     harness_expect_foretold_abort(commit_twice_at_once, NULL);
     harness_expect_foretold_abort(commit_with_owner, NULL);
+    enum stale stale[] = {STALE_POSTED_LATE, STALE_LEFT, STALE_OTHER_CLASS, STALE_OTHER_OWNER};
+    for (size_t i = 0; i < sizeof stale / sizeof stale[0]; i++)
+        harness_expect_foretold_abort(commit_stale, &stale[i]);
     static void (*const ways[])(void) = {open_by_refill, open_by_flush, open_by_trim, open_by_stats,
                                          open_by_epoch};
     for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
