@@ -4,7 +4,7 @@
  * The freer never keeps the block, so memory neither drifts between threads nor is shared line by
  * line, and never touches the slab. It sends *records*, up to 64 blocks each, in packets of its own:
  *
- *   free -> hak_heap_gather                           a bit in an accumulator: (slab, word), mask
+ *   free -> hak_heap_gather                           a bit in an accumulator: (slab, class, word), mask
  *                                -> remote_post       accumulator -> record in the owner's open packet
  *                                -> remote_send       packet -> owner's inbox: one push per 31 records
  *   whoever holds the owner's lock: hak_remote_drain -> record_apply -> hak_slab_set_put_word
@@ -43,10 +43,25 @@ enum {
 };
 
 struct record {
-    hak_unit slab; /* first unit */
-    uint32_t word; /* of its bitmap */
-    uint64_t mask; /* blocks word × 64 … + 63 */
+    hak_unit slab;  /* first unit */
+    uint32_t place; /* word of its bitmap, and above it the class */
+    uint64_t mask;  /* blocks word × 64 … + 63 */
 };
+
+/* A block freed twice leaves a record that outlives its slab: the class tells one from the next. */
+enum { RECORD_CLASS_SHIFT = 16 };
+
+static uint32_t record_place(unsigned class_index, uint32_t index) {
+    return class_index << RECORD_CLASS_SHIFT | index / 64;
+}
+
+static unsigned record_class(const struct record *record) {
+    return record->place >> RECORD_CLASS_SHIFT;
+}
+
+static uint32_t record_word(const struct record *record) {
+    return record->place & ((1u << RECORD_CLASS_SHIFT) - 1);
+}
 
 struct hak_packet {
     struct hak_packet *next;    /* in an inbox */
@@ -80,27 +95,28 @@ static struct hak_heap *remote_owner(uint32_t id) {
 
 /* ---- the owner's side ---- */
 
-static _Noreturn void record_misuse(struct hak_heap *owner, unsigned class_index,
-                                    const struct record *record, enum hak_misuse misuse,
-                                    uint64_t wrong) HAK_NO_LOCK_ANALYSIS {
-    size_t size = hak_size_classes[class_index].size;
-    size_t index = (size_t)record->word * 64 + hak_lowest_bit(wrong);
+/* No lock is held. `owner_id` 0: the slab has left. */
+static _Noreturn void record_misuse(uint32_t owner_id, const struct record *record,
+                                    enum hak_misuse misuse, uint64_t wrong) {
+    size_t size = hak_size_classes[record_class(record)].size;
+    size_t index = (size_t)record_word(record) * 64 + hak_lowest_bit(wrong);
     const char *block = (const char *)hak_unit_address(record->slab) + index * size;
-    hak_lock_release(&owner->lock); /* a handler of SIGABRT may allocate on its way out */
-    hak_misuse_fatal("free", block, misuse, size, owner->id);
+    hak_misuse_fatal("free", block, misuse, size, owner_id);
 }
 
 static void record_apply(struct hak_heap *owner, const struct record *record)
     HAK_REQUIRES(owner->lock) {
-    uint32_t tag = hak_pagemap_tag(record->slab);
-    hak_check(tag >> HAK_TAG_ID_SHIFT ==
-              owner->id); /* the record's blocks are out: it cannot change */
-    unsigned class_index = (tag & (HAK_TAG_CLASS_LIMIT - 1)) >> 4;
-    uint64_t wrong;
-    enum hak_misuse misuse = hak_slab_set_put_word(
-        &owner->slabs[class_index], class_index, record->slab, record->word, record->mask, &wrong);
-    if (HAK_UNLIKELY(misuse != HAK_MISUSE_NONE))
-        record_misuse(owner, class_index, record, misuse, wrong);
+    unsigned class_index = record_class(record);
+    enum hak_misuse misuse = HAK_MISUSE_DOUBLE_FREE;
+    uint64_t wrong = record->mask;
+    /* The record's blocks are out and the tag cannot change, but for blocks that were free already. */
+    if (HAK_LIKELY(hak_pagemap_tag(record->slab) == (owner->magazines.tag | class_index << 4)))
+        misuse = hak_slab_set_put_word(&owner->slabs[class_index], class_index, record->slab,
+                                       record_word(record), record->mask, &wrong);
+    if (HAK_UNLIKELY(misuse != HAK_MISUSE_NONE)) {
+        hak_lock_release(&owner->lock); /* a handler of SIGABRT may allocate on its way out */
+        record_misuse(owner->id, record, misuse, wrong);
+    }
     unsigned count = hak_popcount(record->mask);
     owner->bytes_out -= (size_t)count * hak_size_classes[class_index].size;
     owner->remote_count += count;
@@ -114,6 +130,7 @@ void hak_remote_drain(struct hak_heap *heap) {
     hak_atomic_store_relaxed(&heap->inbox_bytes, 0);
     while (packet) {
         struct hak_packet *next = packet->next;
+        hak_assert(packet->count <= REMOTE_RECORDS);
         for (uint32_t i = 0; i < packet->count; i++)
             record_apply(heap, &packet->records[i]);
         packet->count = 0;
@@ -183,6 +200,8 @@ static void packets_recall(const struct hak_remote *remote) {
 
 static void remote_post(struct hak_remote *remote, struct record record) {
     uint32_t tag = hak_pagemap_tag(record.slab); /* the record pins the slab */
+    if (HAK_UNLIKELY((tag & (HAK_TAG_CLASS_LIMIT - 1)) != record_class(&record) << 4))
+        record_misuse(0, &record, HAK_MISUSE_DOUBLE_FREE, record.mask);
     struct hak_heap *owner = remote_owner(tag >> HAK_TAG_ID_SHIFT);
     struct open_packet *open = &remote->open[owner->id % REMOTE_OPEN];
     /* Full and still open: a fork came between, and we are its child. */
@@ -205,6 +224,7 @@ static void remote_post(struct hak_remote *remote, struct record record) {
         return;
     }
     struct hak_packet *packet = open->packet;
+    hak_assert(packet->count < REMOTE_RECORDS);
     packet->records[packet->count] = record;
     atomic_signal_fence(memory_order_release); /* a fork in between loses the record, no more */
     packet->count++;
@@ -249,18 +269,18 @@ static void remote_make(struct hak_heap *heap) {
 }
 
 /* Neighbouring words of a slab, and neighbouring slabs, keep apart. */
-static unsigned accumulator_of(hak_unit slab, uint32_t word) {
-    return (slab * 7 + word) % REMOTE_ACCUMULATORS;
+static unsigned accumulator_of(hak_unit slab, uint32_t place) {
+    return (slab * 7 + place) % REMOTE_ACCUMULATORS;
 }
 
 /* The accumulator has another word's blocks: they go on their way, and it serves this one. */
 static HAK_NOINLINE void accumulator_turn(struct hak_remote *remote, struct record *accumulator,
-                                          hak_unit slab, uint32_t word) {
+                                          hak_unit slab, uint32_t place) {
     struct record full = accumulator_take(accumulator);
     if (full.mask)
         remote_post(remote, full);
     accumulator->slab = slab;
-    accumulator->word = word;
+    accumulator->place = place;
     atomic_signal_fence(memory_order_release); /* a fork sees a mask with its own key */
 }
 
@@ -275,9 +295,10 @@ bool hak_heap_gather(const void *p, uint32_t tag) {
     uint32_t index;
     if (size >= REMOTE_DIRECT_SIZE || !hak_slab_locate(p, class_index, &slab, &index))
         return false;
-    struct record *accumulator = &remote->gathered[accumulator_of(slab, index / 64)];
-    if (accumulator->slab != slab || accumulator->word != index / 64)
-        accumulator_turn(remote, accumulator, slab, index / 64);
+    uint32_t place = record_place(class_index, index);
+    struct record *accumulator = &remote->gathered[accumulator_of(slab, place)];
+    if (accumulator->slab != slab || accumulator->place != place)
+        accumulator_turn(remote, accumulator, slab, place);
     uint64_t bit = UINT64_C(1) << (index % 64);
     if (HAK_UNLIKELY(accumulator->mask & bit))
         return false; /* a double free */
@@ -297,11 +318,13 @@ static struct hak_heap *remote_heap(void) {
 }
 
 /* Is the block in an accumulator of ours already? Large blocks, which go home at once, never are. */
-static bool remote_has_gathered(const struct hak_heap *heap, hak_unit slab, uint32_t index) {
+static bool remote_has_gathered(const struct hak_heap *heap, hak_unit slab, unsigned class_index,
+                                uint32_t index) {
     if (heap == NULL || heap->remote == NULL)
         return false;
-    const struct record *record = &heap->remote->gathered[accumulator_of(slab, index / 64)];
-    return record->slab == slab && record->word == index / 64 && record->mask >> (index % 64) & 1;
+    uint32_t place = record_place(class_index, index);
+    const struct record *record = &heap->remote->gathered[accumulator_of(slab, place)];
+    return record->slab == slab && record->place == place && record->mask >> (index % 64) & 1;
 }
 
 /*
@@ -316,7 +339,7 @@ void hak_heap_free_remote(uint32_t owner_id, unsigned class_index, void *p, cons
     if (HAK_UNLIKELY(!hak_slab_locate(p, class_index, &slab, &index)))
         hak_misuse_fatal(function, p, HAK_MISUSE_INSIDE, size, owner_id);
     struct hak_heap *heap = remote_heap();
-    if (HAK_UNLIKELY(remote_has_gathered(heap, slab, index)))
+    if (HAK_UNLIKELY(remote_has_gathered(heap, slab, class_index, index)))
         hak_misuse_fatal(function, p, HAK_MISUSE_DOUBLE_FREE, size, owner_id);
     if (heap && heap->remote == NULL && !hak_heap_policy.is_exact)
         remote_make(heap);

@@ -314,6 +314,33 @@ static void run_other_twice(const struct misuse_case *c) {
     flush();
 }
 
+/*
+ * Two others free the block, one after the other. Each frees another one first, so that it has
+ * something to gather blocks in; the owner hears of both later.
+ */
+static void *gather_and_free(void *blocks) {
+    api.free(must(api.malloc(100)));
+    api.free(((void **)blocks)[0]);
+    api.free(((void **)blocks)[1]);
+    return NULL;
+}
+
+static void run_two_others(const struct misuse_case *c) {
+    void *others[] = {must(api.malloc(c->size)), must(api.malloc(c->size))};
+    void *p = must(api.malloc(c->size));
+    about_block(p, p);
+    prepare_flush(c->size);
+    for (int i = 0; i < 2; i++) {
+        pthread_t thread;
+        void *blocks[2] = {others[i], p};
+        if (pthread_create(&thread, NULL, gather_and_free, blocks) != 0)
+            exit(97);
+        pthread_join(thread, NULL);
+    }
+    say("returned\n");
+    flush();
+}
+
 static void run_inside_by_other(const struct misuse_case *c) {
     other_start();
     void *p = must(api.malloc(c->size));

@@ -121,6 +121,8 @@ struct misuse_case {
     X("mid_twice_by_other",        run_owner_then_other, call_free, 20000, 0, NULL)                \
     X("tiny_other_twice",          run_other_twice, call_free, 64, 0, NULL)                        \
     X("mid_other_twice",           run_other_twice, call_free, 20000, 0, NULL)                     \
+    X("tiny_two_others_twice",     run_two_others, call_free, 64, 0, NULL)                         \
+    X("mid_two_others_twice",      run_two_others, call_free, 3000, 0, NULL)                       \
     X("tiny_inside_by_other",      run_inside_by_other, call_free, 64, 16, NULL)                   \
     X("tiny_misaligned_by_other",  run_inside_by_other, call_free, 64, 1, NULL)                    \
     X("mid_inside_by_other",       run_inside_by_other, call_free, 20000, 8192, NULL)              \

@@ -164,6 +164,8 @@ EXPECTED = {
     "mid_twice_by_other": small("free", TWICE),
     "tiny_other_twice": small("free", TWICE),
     "mid_other_twice": small("free", TWICE),
+    "tiny_two_others_twice": small("free", TWICE),
+    "mid_two_others_twice": small("free", TWICE),
     "tiny_inside_by_other": small("free", INSIDE),
     "tiny_misaligned_by_other": small("free", INSIDE),
     "mid_inside_by_other": small("free", INSIDE),

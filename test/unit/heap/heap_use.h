@@ -14,6 +14,7 @@
 
 /* Slots of every class's magazine: 2^k - 1, or 0 for none at all. */
 static inline void heap_use_policy(uint16_t start, uint16_t max) {
+    hak_heap_policy.is_exact = max == 0;
     for (unsigned class_index = 1; class_index < HAK_CLASS_COUNT; class_index++) {
         hak_heap_policy.capacity_start[class_index] = start;
         hak_heap_policy.capacity_max[class_index] = max;

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/time.h>
+#include <time.h>
 
 #include "prim/prim.h"
 #include "unit/harness.h"
@@ -169,12 +170,89 @@ static void test_abort(void **state) {
     harness_expect_abort(abort_in_child, NULL, "", false);
 }
 
+/* ---- clock ---- */
+
+static uint64_t real_ms(void) {
+    struct timespec now;
+    CHECK(clock_gettime(CLOCK_MONOTONIC, &now) == 0);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* It never stands still for long, never goes back, and keeps pace; it may be some milliseconds late. */
+static void test_clock(void **state) {
+    enum { COARSE_MS = 200 }; /* a machine that is busy */
+    uint64_t last = hak_prim_clock_ms();
+    uint64_t begin = real_ms();
+    CHECK(last != 0);
+    while (real_ms() < begin + 100) {
+        uint64_t before = real_ms();
+        uint64_t now = hak_prim_clock_ms();
+        uint64_t after = real_ms();
+        CHECK(now >= last);
+        CHECK(now <= after + 1);
+        CHECK(now + COARSE_MS >= before);
+        last = now;
+    }
+    errno = 12345;
+    hak_prim_clock_ms();
+    CHECK_EQUAL(errno, 12345);
+}
+
+/* ---- files ---- */
+
+static char g_path[64];
+
+static void test_files(void **state) {
+    char buffer[40];
+    size_t size = 99;
+    snprintf(g_path, sizeof g_path, "/tmp/hak_test_process.%d", (int)getpid());
+    unlink(g_path);
+    errno = 12345;
+    CHECK_EQUAL(hak_prim_read_file(g_path, buffer, sizeof buffer, &size), ENOENT);
+    CHECK_EQUAL(hak_prim_write_file("/nonexistent/file", "x", 1), ENOENT);
+    CHECK_EQUAL(hak_prim_write_file(g_path, "hello, file", 11), 0);
+    CHECK_EQUAL(hak_prim_read_file(g_path, buffer, sizeof buffer, &size), 0);
+    CHECK_EQUAL(size, 11);
+    CHECK(memcmp(buffer, "hello, file", 11) == 0);
+    CHECK_EQUAL(hak_prim_read_file(g_path, buffer, 5, &size), 0); /* the front of a larger one */
+    CHECK_EQUAL(size, 5);
+    CHECK_EQUAL(hak_prim_write_file(g_path, "new", 3), 0); /* made anew: nothing old behind it */
+    CHECK_EQUAL(hak_prim_read_file(g_path, buffer, sizeof buffer, &size), 0);
+    CHECK_EQUAL(size, 3);
+    CHECK_EQUAL(hak_prim_write_file(g_path, "", 0), 0);
+    CHECK_EQUAL(hak_prim_read_file(g_path, buffer, sizeof buffer, &size), 0);
+    CHECK_EQUAL(size, 0);
+    CHECK(unlink(g_path) == 0);
+    CHECK_EQUAL(hak_prim_read_file("/", buffer, sizeof buffer, &size), EIO); /* opened, not read */
+    CHECK_EQUAL(hak_prim_write_file("/dev/full", "x", 1), EIO);
+    CHECK_EQUAL(errno, 12345);
+}
+
+/* No descriptor stays open, whatever became of it. */
+static void test_files_are_closed(void **state) {
+    char buffer[40];
+    size_t size;
+    int lowest = open("/dev/null", O_RDONLY);
+    CHECK(lowest >= 0);
+    close(lowest);
+    for (int i = 0; i < 10; i++) {
+        hak_prim_read_file("/proc/self/cgroup", buffer, sizeof buffer, &size);
+        hak_prim_read_file("/", buffer, sizeof buffer, &size);
+        hak_prim_write_file("/dev/full", "x", 1);
+        hak_prim_write_file("/dev/null", "x", 1);
+    }
+    int again = open("/dev/null", O_RDONLY);
+    CHECK_EQUAL(again, lowest);
+    close(again);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_page_size),    cmocka_unit_test(test_address_space_limit),
         cmocka_unit_test(test_address_hint), cmocka_unit_test(test_environment),
         cmocka_unit_test(test_process_id),   cmocka_unit_test(test_write_error),
-        cmocka_unit_test(test_abort),
+        cmocka_unit_test(test_abort),        cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_files),        cmocka_unit_test(test_files_are_closed),
     };
     harness_start();
     return cmocka_run_group_tests(tests, NULL, NULL);

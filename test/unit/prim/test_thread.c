@@ -185,11 +185,63 @@ static void test_fork(void **state) {
     harness_expect_well(fork_in_child, NULL);
 }
 
+/* ---- threads of our own ---- */
+
+static struct {
+    _Atomic uint32_t stage;
+    _Atomic bool is_blocked;
+} g_started;
+
+static void started_main(void) {
+    sigset_t mask;
+    bool is_blocked = pthread_sigmask(SIG_SETMASK, NULL, &mask) == 0;
+    for (int signal = 1; signal < 32; signal++) { /* but those that nobody can block */
+        if (signal != SIGKILL && signal != SIGSTOP)
+            is_blocked &= sigismember(&mask, signal) == 1;
+    }
+    atomic_store(&g_started.is_blocked, is_blocked);
+    atomic_store(&g_started.stage, 1);
+    for (;;)
+        hak_prim_sleep_ms(1000);
+}
+
+static void start_thread(void *argument) {
+    sigset_t before;
+    sigset_t after;
+    CHECK(pthread_sigmask(SIG_SETMASK, NULL, &before) == 0);
+    errno = 12345;
+    CHECK_EQUAL(hak_prim_thread_start(started_main), 0);
+    CHECK_EQUAL(errno, 12345);
+    CHECK(pthread_sigmask(SIG_SETMASK, NULL, &after) == 0);
+    for (int signal = 1; signal < 32; signal++) /* of this thread nothing has changed */
+        CHECK_EQUAL(sigismember(&before, signal), sigismember(&after, signal));
+    while (atomic_load(&g_started.stage) == 0)
+        hak_prim_sleep_ms(1);
+    CHECK(atomic_load(&g_started.is_blocked));
+} /* the process ends, and the thread with it */
+
+static void test_thread_start(void **state) {
+    harness_expect_well(start_thread, NULL);
+}
+
+static void test_sleep(void **state) {
+    struct timespec begin;
+    struct timespec end;
+    CHECK(clock_gettime(CLOCK_MONOTONIC, &begin) == 0);
+    hak_prim_sleep_ms(30);
+    CHECK(clock_gettime(CLOCK_MONOTONIC, &end) == 0);
+    int64_t passed_ns =
+        (end.tv_sec - begin.tv_sec) * INT64_C(1000000000) + end.tv_nsec - begin.tv_nsec;
+    CHECK(passed_ns >= 30 * 1000000);
+    hak_prim_sleep_ms(0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_futex),    cmocka_unit_test(test_futex_sleeps),
         cmocka_unit_test(test_identity), cmocka_unit_test(test_thread_exit),
-        cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_fork),     cmocka_unit_test(test_thread_start),
+        cmocka_unit_test(test_sleep),
     };
     harness_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
