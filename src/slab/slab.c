@@ -175,24 +175,28 @@ static void slab_destroy(struct hak_slab_set *set, struct hak_slab *slab, hak_un
     hak_pool_put(unit, size_class->units);
 }
 
-/* Puts the slab into the bin that fits its fill. An empty one leaves, unless it is kept as a spare. */
-static void set_settle(struct hak_slab_set *set, struct hak_slab *slab, hak_unit unit,
+/*
+ * Puts the slab into the bin that fits its fill. An empty one leaves, unless it is kept as a spare; then
+ * false: the descriptor is nobody's, or somebody else's already.
+ */
+static bool set_settle(struct hak_slab_set *set, struct hak_slab *slab, hak_unit unit,
                        const struct hak_size_class *size_class) {
     hak_assert_deep(slab_is_valid(slab, unit, size_class));
     slab->idle_epochs = 0;
     if (HAK_UNLIKELY(slab->is_held))
-        return;
+        return true;
     uint8_t bin = slab_bin_for(slab, size_class);
     if (bin == slab->bin)
-        return;
+        return true;
     unsigned spares = hak_atomic_load_relaxed(&hak_slab_policy.spares[slab->class_index]);
     if (bin == HAK_SLAB_BIN_EMPTY && set->spare_count >= spares) {
         slab_destroy(set, slab, unit);
-        return;
+        return false;
     }
     set_unlink(set, slab);
     if (bin != HAK_SLAB_BIN_NONE)
         set_link(set, slab, unit, bin);
+    return true;
 }
 
 uint32_t hak_slab_take_created(unsigned class_index) {
@@ -453,9 +457,8 @@ void hak_slab_release_held(struct hak_slab_set *sets, struct hak_slab_hold *hold
         hak_unit unit = hold->slabs[--hold->slab_count];
         struct hak_slab *slab = slab_at(unit);
         slab->is_held = false;
-        set_settle(&sets[slab->class_index], slab, unit, &hak_size_classes[slab->class_index]);
-        /* A spare or a slab with blocks: it may have become empty and left, its descriptor is nobody's. */
-        if (slab->bin != HAK_SLAB_BIN_NONE)
+        unsigned class_index = slab->class_index;
+        if (set_settle(&sets[class_index], slab, unit, &hak_size_classes[class_index]))
             slab->idle_epochs = is_purged ? HAK_SLAB_PURGED : 0;
     }
     hold->range_count = 0;
