@@ -63,15 +63,15 @@ static void tick_process(uint64_t now) {
     tick_end();
 }
 
-/* Gives back a bounded piece of what epochs have found. True: there is more. */
+/* Gives back a bounded piece of what epochs have found. True: it did, and there may be more. */
 static bool tick_pay(void) {
-    if (hak_pool_debt() > 0)
-        hak_pool_pay();
+    bool has_paid = hak_pool_debt() > 0 && hak_pool_pay() > 0;
     if (hak_atomic_load_relaxed(&g_tick.has_idle_slabs) && tick_begin()) {
         hak_atomic_store_relaxed(&g_tick.has_idle_slabs, hak_heap_purge_idle(false));
         tick_end();
+        has_paid = true;
     }
-    return hak_pool_debt() > 0 || hak_atomic_load_relaxed(&g_tick.has_idle_slabs);
+    return has_paid;
 }
 
 /* Is the epoch over? Of several threads one is told so. */

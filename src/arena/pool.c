@@ -281,11 +281,15 @@ static void purge_return(bool is_purged) {
     }
 }
 
-/* One round; the units given back. One thread purges at a time: others have nothing to wait for. */
-static size_t purge_round(enum hak_lane lane, struct purge_wish wish, enum hak_cause cause) {
+/*
+ * One round; the units given back. One thread purges at a time: others have nothing to wait for, and are
+ * told so.
+ */
+static size_t purge_round(enum hak_lane lane, struct purge_wish wish, enum hak_cause cause,
+                          bool *is_busy) {
     hak_lock_acquire(&g_pool.lock);
-    bool may_begin = !g_pool.is_purging;
-    size_t units = may_begin ? purge_detach(lane, wish) : 0;
+    *is_busy = g_pool.is_purging;
+    size_t units = *is_busy ? 0 : purge_detach(lane, wish);
     g_pool.is_purging |= units > 0;
     hak_lock_release(&g_pool.lock);
     if (units == 0)
@@ -304,9 +308,10 @@ static size_t purge_round(enum hak_lane lane, struct purge_wish wish, enum hak_c
 size_t hak_pool_purge(enum hak_cause cause) {
     const struct purge_wish all = {.units_max = SIZE_MAX};
     size_t units = 0;
+    bool is_busy;
     for (int lane = 0; lane < HAK_LANE_COUNT; lane++) {
         size_t round;
-        while ((round = purge_round((enum hak_lane)lane, all, cause)) > 0)
+        while ((round = purge_round((enum hak_lane)lane, all, cause, &is_busy)) > 0)
             units += round;
     }
     return units * HAK_UNIT_SIZE;
@@ -367,7 +372,10 @@ size_t hak_pool_pay(void) {
         hak_lock_release(&g_pool.lock);
         if (wish.units_max == 0)
             continue;
-        size_t units = purge_round((enum hak_lane)i, wish, HAK_CAUSE_EPOCH);
+        bool is_busy;
+        size_t units = purge_round((enum hak_lane)i, wish, HAK_CAUSE_EPOCH, &is_busy);
+        if (is_busy)
+            break; /* another thread is at it; the debt stands */
         paid += units;
         hak_lock_acquire(&g_pool.lock);
         g_pool.regret.given_back += units;
