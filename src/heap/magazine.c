@@ -238,7 +238,7 @@ static void magazine_note_epoch(struct hak_heap *heap, unsigned class_index)
         if (is_idle && kept == 0)
             hak_slab_set_trim(&heap->slabs[class_index]);
         unsigned half = heap->capacity[class_index] / 2u;
-        if (half >= hak_heap_policy.capacity_start[class_index] &&
+        if (half > 0 && half >= hak_heap_policy.capacity_start[class_index] &&
             magazine_held(heap, class_index) <= half && kept <= half)
             magazine_move(heap, class_index, half); /* or stays as it is */
     }
