@@ -252,7 +252,8 @@ void hak_heap_note_epoch(struct hak_heap *heap, uint32_t epoch) {
     hak_lock_acquire(&heap->lock);
     hak_remote_drain(heap);
     for (unsigned class_index = 1; class_index < HAK_CLASS_COUNT; class_index++) {
-        if (heap->slabs[class_index].slab_count > 0 || heap->activity[class_index] > 0)
+        bool has_grown = heap->capacity[class_index] > hak_heap_policy.capacity_start[class_index];
+        if (heap->slabs[class_index].slab_count > 0 || heap->activity[class_index] > 0 || has_grown)
             magazine_note_epoch(heap, class_index);
     }
     hak_lock_release(&heap->lock);
