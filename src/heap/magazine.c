@@ -219,12 +219,25 @@ void hak_heap_flush_above(struct hak_heap *heap, size_t size) {
 
 /* ---- epochs ---- */
 
+/* The limit may have come down since the magazine grew: an experiment that did not help. */
+static void magazine_follow(struct hak_heap *heap, unsigned class_index) HAK_REQUIRES(heap->lock) {
+    unsigned max = hak_atomic_load_relaxed(&hak_heap_policy.capacity_max[class_index]);
+    max = (unsigned)hak_max(max, hak_heap_policy.capacity_start[class_index]);
+    size_t held = magazine_held(heap, class_index);
+    if (max == 0 || heap->capacity[class_index] <= max || heap->prewarmed[class_index] > max)
+        return;
+    if (held > max)
+        magazine_flush(heap, class_index, held - max, "free");
+    magazine_move(heap, class_index, max); /* or stays as it is */
+}
+
 /*
  * The fast paths leave no trace of how deep they dug, but two things show that blocks lie idle: no
  * refill and no flush in a whole epoch, and the same fill as before.
  */
 static void magazine_note_epoch(struct hak_heap *heap, unsigned class_index)
     HAK_REQUIRES(heap->lock) {
+    magazine_follow(heap, class_index);
     size_t held = magazine_held(heap, class_index);
     size_t kept = heap->prewarmed[class_index];
     unsigned activity = heap->activity[class_index];
