@@ -289,8 +289,12 @@ size_t hak_heap_prewarm(struct hak_heap *heap, unsigned class_index, size_t coun
     size_t held = magazine_held(heap, class_index);
     if (has_room && held < count) {
         struct hak_magazine *magazine = &heap->magazines.of_class[class_index];
-        magazine->top += heap_take(heap, class_index, magazine->top + 1, count - held);
-        held = magazine_held(heap, class_index);
+        size_t taken;
+        do { /* each time from one new slab at most */
+            taken = heap_take(heap, class_index, magazine->top + 1, count - held);
+            magazine->top += taken;
+            held += taken;
+        } while (taken > 0 && held < count);
     }
     heap->prewarmed[class_index] = (uint16_t)hak_min(held, count);
     hak_lock_release(&heap->lock);
