@@ -313,7 +313,10 @@ enum hak_misuse hak_slab_set_put_word(struct hak_slab_set *set, unsigned class_i
                                       unsigned word, uint64_t mask, uint64_t *wrong) {
     const struct hak_size_class *size_class = &hak_size_classes[class_index];
     struct hak_slab *slab = slab_at(unit);
-    hak_assert(slab->class_index == class_index);
+    if (HAK_UNLIKELY(slab->class_index != class_index)) {
+        *wrong = mask; /* its last block came home before this one, and its units are free */
+        return HAK_MISUSE_DOUBLE_FREE;
+    }
     /* Where all were, and no bit lies behind the last block, there is nothing to look for. A stale record
      * of a slab that has left may name places that this one does not have. */
     if (slab->fresh < size_class->blocks || (word + 1) * 64 > size_class->blocks) {

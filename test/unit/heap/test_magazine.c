@@ -7,6 +7,7 @@
  * Method: one thread, a child per test; magazines are read directly, slabs asked where a block is.
  */
 
+#include "arena/meta.h"
 #include "unit/heap/heap_use.h"
 
 enum { CLASS = 4, START = 7, MAX = 63 };
@@ -340,23 +341,238 @@ static void free_inside(void *argument) {
 static void free_twice_without_magazines(void *argument) {
     heap_use_start(0, 0);
     void *p = heap_use_alloc(CLASS);
-    heap_use_free(p);
+    void *keeper = heap_use_alloc(CLASS); /* the slab stays */
+    CHECK(hak_unit_of(keeper) == hak_unit_of(p));
     foretell(p, "free_sized", "double free");
+    heap_use_free(p);
     hak_heap_flush(hak_heap_current(), CLASS, p, "free_sized");
+}
+
+/* All blocks of a slab come home, and it leaves, before the second copy of one does. */
+static void free_twice_the_last(void *argument) {
+    heap_use_start(START, START);
+    void *p = heap_use_alloc(CLASS);
+    foretell(p, "free", "double free");
+    heap_use_free(p);
+    heap_use_free(p);
+    hak_heap_flush_above(hak_heap_current(), 0);
 }
 
 static void test_misuse(void **state) {
     harness_expect_foretold_abort(free_twice, NULL);
+    harness_expect_foretold_abort(free_twice_the_last, NULL);
     harness_expect_foretold_abort(free_inside, NULL);
     harness_expect_foretold_abort(free_twice_without_magazines, NULL);
 }
 
+/* ---- epochs ---- */
+
+enum { EPOCHS = 16 };
+
+/* A burst of a thousand blocks, once. */
+static struct hak_heap *use_burst(size_t count) {
+    void **blocks = malloc(count * sizeof *blocks);
+    for (size_t i = 0; i < count; i++)
+        blocks[i] = heap_use_alloc(CLASS);
+    for (size_t i = 0; i < count; i++)
+        heap_use_free(blocks[i]);
+    free(blocks);
+    return hak_heap_current();
+}
+
+/* Idle magazines are emptied, their slabs leave, and their room goes back to where it began. */
+static void idle_burst(void *argument) {
+    heap_use_start(START, 2047);
+    heap_use_free(heap_use_alloc(CLASS));
+    size_t budget = hak_heap_budget_used();
+    struct hak_heap *heap = use_burst(5000);
+    CHECK_EQUAL(heap->capacity[CLASS], 2047);
+    CHECK(hak_heap_budget_used() > budget);
+    uint32_t epoch = 1;
+    hak_heap_note_epoch(heap, epoch++); /* the burst was in it: nothing happens */
+    CHECK_EQUAL(heap->capacity[CLASS], 2047);
+    CHECK(hak_heap_take_pressure(CLASS) > 0);
+    CHECK_EQUAL(hak_heap_take_pressure(CLASS), 0);
+    for (int i = 0; i < EPOCHS; i++) {
+        unsigned before = heap->capacity[CLASS];
+        hak_heap_note_epoch(heap, epoch++);
+        CHECK(heap->capacity[CLASS] == before / 2 || before == START); /* by steps */
+        check_magazine(heap, CLASS);
+    }
+    CHECK_EQUAL(heap_use_held(heap, CLASS), 0);
+    CHECK_EQUAL(heap->slabs[CLASS].slab_count, 0);
+    CHECK_EQUAL(heap->capacity[CLASS], START);
+    CHECK_EQUAL(hak_heap_budget_used(), budget);
+    CHECK_EQUAL(heap->bytes_out, 0);
+    CHECK_EQUAL(hak_heap_take_pressure(CLASS), 0);
+}
+
+/* A magazine that hits is not idle, though no slow path sees it: half of it stays from epoch to epoch. */
+static void busy_without_refill(void *argument) {
+    void *blocks[8];
+    heap_use_start(START, 63);
+    struct hak_heap *heap = use_burst(200);
+    uint32_t epoch = 1;
+    hak_heap_note_epoch(heap, epoch++);
+    for (int i = 0; i < 3; i++) {
+        size_t held = heap_use_held(heap, CLASS);
+        CHECK(held > 1);
+        blocks[i] = heap_use_alloc(CLASS); /* another fill than before */
+        hak_heap_note_epoch(heap, epoch++);
+        CHECK(heap_use_held(heap, CLASS) > 0);
+        check_magazine(heap, CLASS);
+    }
+    for (int i = 0; i < 3; i++)
+        heap_use_free(blocks[i]);
+}
+
+/* checks=1: there is nothing to shrink, and epochs cost nothing. */
+static void epochs_without_magazines(void *argument) {
+    hak_heap_policy.is_exact = true;
+    heap_use_start(0, 0);
+    struct hak_heap *heap = use_burst(100);
+    void *p = heap_use_alloc(CLASS);
+    size_t meta = hak_meta_bytes();
+    for (uint32_t epoch = 1; epoch < 100; epoch++)
+        hak_heap_note_epoch(heap, epoch);
+    CHECK_EQUAL(hak_meta_bytes(), meta);
+    CHECK_EQUAL(heap->capacity[CLASS], 0);
+    CHECK_EQUAL(hak_heap_budget_used(), 0);
+    heap_use_free(p);
+}
+
+/* A limit that was taken back binds magazines that had grown to it. */
+static void limit_taken_back(void *argument) {
+    heap_use_start(START, 255);
+    struct hak_heap *heap = use_burst(1000);
+    CHECK_EQUAL(heap->capacity[CLASS], 255);
+    CHECK(heap_use_held(heap, CLASS) > 63);
+    heap_use_policy(START, 63);
+    hak_heap_note_epoch(heap, 1);
+    CHECK_EQUAL(heap->capacity[CLASS], 63);
+    check_magazine(heap, CLASS);
+    size_t out = heap_use_held(heap, CLASS) * hak_size_classes[CLASS].size;
+    CHECK_EQUAL(heap->bytes_out, out);
+    use_burst(1000);
+    CHECK_EQUAL(heap->capacity[CLASS], 63);
+}
+
+static void test_epochs(void **state) {
+    harness_expect_well(idle_burst, NULL);
+    harness_expect_well(busy_without_refill, NULL);
+    harness_expect_well(epochs_without_magazines, NULL);
+    harness_expect_well(limit_taken_back, NULL);
+}
+
+/* ---- the budget ---- */
+
+/* Only the first size of each magazine is free of the budget. */
+static void grow_within_budget(void *argument) {
+    size_t size = hak_size_classes[CLASS].size;
+    heap_use_start(START, 2047);
+    hak_heap_policy.budget_bytes = 0;
+    struct hak_heap *heap = use_burst(500);
+    CHECK_EQUAL(heap->capacity[CLASS], START);
+    hak_heap_policy.budget_bytes = 40 * size;
+    use_burst(500);
+    CHECK_EQUAL(heap->capacity[CLASS], 31); /* the next would be 63 */
+    CHECK_EQUAL(hak_heap_budget_used(), 31 * size);
+    CHECK(hak_heap_prewarm(heap, CLASS, 60) < 60);
+    CHECK_EQUAL(heap->capacity[CLASS], 31);
+    hak_heap_policy.budget_bytes = SIZE_MAX;
+    use_burst(5000);
+    CHECK_EQUAL(heap->capacity[CLASS], 2047);
+    hak_heap_trim();
+    CHECK_EQUAL(hak_heap_budget_used(), START * size);
+}
+
+static void *burst_in_thread(void *argument) {
+    use_burst(5000);
+    return NULL;
+}
+
+/* What threads used comes back when they are gone and their heaps were emptied. */
+static void budget_balances(void *argument) {
+    enum { THREADS = 6 };
+    pthread_t threads[THREADS];
+    heap_use_start(START, 2047);
+    use_burst(1);
+    size_t one = START * hak_size_classes[CLASS].size;
+    CHECK_EQUAL(hak_heap_budget_used(), one);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < THREADS; i++)
+            threads[i] = harness_thread(burst_in_thread, NULL);
+        for (int i = 0; i < THREADS; i++)
+            harness_join(threads[i]);
+        CHECK(hak_heap_budget_used() > hak_registry_count() * one);
+        if (round % 2) /* an epoch's reaping does what trim does, for those idle */
+            hak_heap_reap((uint32_t)round * 10);
+        else
+            hak_heap_trim();
+        CHECK_EQUAL(hak_heap_budget_used(), hak_registry_count() * one);
+    }
+    hak_heap_trim();
+    CHECK_EQUAL(hak_heap_stats().bytes_out, 0);
+}
+
+static void test_budget(void **state) {
+    harness_expect_well(grow_within_budget, NULL);
+    harness_expect_well(budget_balances, NULL);
+}
+
+/* ---- prewarm ---- */
+
+static void prewarm_stays(void *argument) {
+    enum { COUNT = 300 };
+    void *blocks[COUNT];
+    heap_use_start(START, 63); /* less than what was asked for */
+    struct hak_heap *heap = hak_heap_acquire();
+    CHECK(hak_heap_prewarm(heap, CLASS, COUNT) >= COUNT);
+    CHECK_EQUAL(heap_use_held(heap, CLASS), COUNT);
+    check_magazine(heap, CLASS);
+    for (uint32_t epoch = 1; epoch < EPOCHS; epoch++)
+        hak_heap_note_epoch(heap, epoch);
+    CHECK_EQUAL(heap_use_held(heap, CLASS), COUNT);
+    uint64_t refills = heap->refill_count;
+    for (int i = 0; i < COUNT; i++)
+        blocks[i] = heap_use_alloc(CLASS);
+    CHECK_EQUAL(heap->refill_count, refills);
+    for (int i = 0; i < COUNT; i++)
+        heap_use_free(blocks[i]);
+    CHECK_EQUAL(hak_heap_prewarm(heap, CLASS, 10), COUNT);      /* has more already */
+    CHECK_EQUAL(hak_heap_prewarm(heap, CLASS, SIZE_MAX), 4095); /* of several slabs */
+    CHECK_EQUAL(hak_heap_prewarm(heap, HAK_CLASS_COUNT - 1, 20), 20);
+    hak_heap_trim(); /* asked for by name: nothing stays */
+    CHECK_EQUAL(heap_use_held(heap, CLASS), 0);
+    CHECK_EQUAL(heap->capacity[CLASS], START);
+    CHECK_EQUAL(heap->bytes_out, 0);
+}
+
+static void prewarm_exact(void *argument) {
+    hak_heap_policy.is_exact = true;
+    heap_use_start(0, 0);
+    CHECK_EQUAL(hak_heap_prewarm(hak_heap_acquire(), CLASS, 10), 0);
+    CHECK_EQUAL(hak_heap_current()->bytes_out, 0);
+}
+
+static void test_prewarm(void **state) {
+    harness_expect_well(prewarm_stays, NULL);
+    harness_expect_well(prewarm_exact, NULL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_empty_heap), cmocka_unit_test(test_growth),
-        cmocka_unit_test(test_fixed_size), cmocka_unit_test(test_order),
-        cmocka_unit_test(test_flush),      cmocka_unit_test(test_without_magazines),
-        cmocka_unit_test(test_random),     cmocka_unit_test(test_misuse),
+        cmocka_unit_test(test_epochs),
+        cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_prewarm),
+        cmocka_unit_test(test_empty_heap),
+        cmocka_unit_test(test_growth),
+        cmocka_unit_test(test_fixed_size),
+        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_flush),
+        cmocka_unit_test(test_without_magazines),
+        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_misuse),
     };
     harness_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
