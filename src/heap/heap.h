@@ -178,7 +178,7 @@ void hak_heap_note_epoch(struct hak_heap *heap, uint32_t epoch);
 size_t hak_heap_prewarm(struct hak_heap *heap, unsigned class_index, size_t count);
 /* Refills and flushes of a class in all heaps since the last call. */
 uint32_t hak_heap_take_pressure(unsigned class_index);
-/* Bytes that all magazines could hold. */
+/* Bytes that all magazines could hold beyond their start. */
 size_t hak_heap_budget_used(void);
 
 /*

@@ -26,7 +26,7 @@ enum { MAGAZINE_CAPACITY_MAX = 4095 };
 struct hak_heap_policy hak_heap_policy = {.budget_bytes = SIZE_MAX};
 
 static struct {
-    _Atomic size_t budget_used; /* [S] bytes: capacity × block size of all magazines */
+    _Atomic size_t budget_used;                 /* [S] bytes: see hak_heap_budget_used() */
     _Atomic uint32_t pressure[HAK_CLASS_COUNT]; /* [S] see hak_heap_take_pressure() */
 } g_magazine;
 
@@ -44,6 +44,12 @@ _Thread_local struct hak_magazines *hak_thread_magazines =
 
 static void **magazine_storage(const struct hak_heap *heap, unsigned class_index) {
     return heap->magazines.of_class[class_index].limit - heap->capacity[class_index];
+}
+
+/* Bytes of blocks that so many slots hold and the first size does not: what counts for the budget. */
+static size_t capacity_excess(unsigned class_index, unsigned capacity) {
+    unsigned start = hak_heap_policy.capacity_start[class_index];
+    return capacity > start ? (size_t)(capacity - start) * hak_size_classes[class_index].size : 0;
 }
 
 static size_t storage_bytes(unsigned capacity) {
@@ -72,17 +78,18 @@ static bool magazine_move(struct hak_heap *heap, unsigned class_index, unsigned 
     magazine->top = storage + held;
     magazine->limit = storage + capacity;
     heap->capacity[class_index] = (uint16_t)capacity;
-    size_t size =
-        hak_size_classes[class_index].size; /* unsigned: a smaller capacity wraps rightly */
-    hak_atomic_add_relaxed(&g_magazine.budget_used, (capacity - (size_t)old_capacity) * size);
+    size_t before = capacity_excess(class_index, old_capacity);
+    hak_atomic_add_relaxed(&g_magazine.budget_used, /* unsigned: a smaller capacity wraps rightly */
+                           capacity_excess(class_index, capacity) - before);
     hak_log(HAK_LOG_HEAP, "magazine", class_index, capacity);
     return true;
 }
 
-static bool magazine_is_affordable(unsigned class_index, unsigned slots) {
+static bool magazine_is_affordable(unsigned class_index, unsigned old_capacity, unsigned capacity) {
     size_t budget = hak_atomic_load_relaxed(&hak_heap_policy.budget_bytes);
-    size_t bytes = (size_t)slots * hak_size_classes[class_index].size;
-    return hak_atomic_load_relaxed(&g_magazine.budget_used) + bytes <= budget;
+    size_t bytes =
+        capacity_excess(class_index, capacity) - capacity_excess(class_index, old_capacity);
+    return bytes == 0 || hak_atomic_load_relaxed(&g_magazine.budget_used) + bytes <= budget;
 }
 
 /* First storage, or twice the room. False: policy or budget say no, or no memory. */
@@ -93,7 +100,7 @@ static bool magazine_grow(struct hak_heap *heap, unsigned class_index) HAK_REQUI
     if (capacity == 0 ||
         capacity > hak_atomic_load_relaxed(&hak_heap_policy.capacity_max[class_index]))
         return false;
-    if (capacity > start && !magazine_is_affordable(class_index, capacity - old_capacity))
+    if (!magazine_is_affordable(class_index, old_capacity, capacity))
         return false;
     return magazine_move(heap, class_index, capacity);
 }
@@ -284,7 +291,7 @@ size_t hak_heap_prewarm(struct hak_heap *heap, unsigned class_index, size_t coun
     hak_lock_acquire(&heap->lock);
     bool has_room = heap->capacity[class_index] >= capacity ||
                     (!hak_heap_policy.is_exact &&
-                     magazine_is_affordable(class_index, capacity - heap->capacity[class_index]) &&
+                     magazine_is_affordable(class_index, heap->capacity[class_index], capacity) &&
                      magazine_move(heap, class_index, capacity));
     size_t held = magazine_held(heap, class_index);
     if (has_room && held < count) {
