@@ -123,6 +123,7 @@ static void follow(void *argument) {
         unsigned max = hak_heap_policy.capacity_max[class_index];
         unsigned expected = (unsigned)hak_min(hak_heap_policy.capacity_start[class_index], max);
         for (int refill = 0; refill < 14; refill++) {
+            heap->activity[class_index] = 2; /* what grows has been busy in this epoch */
             CHECK(hak_heap_refill(heap, class_index) != NULL);
             CHECK_EQUAL(heap->capacity[class_index], expected);
             while (hak_magazine_pop(class_index * 16)) {

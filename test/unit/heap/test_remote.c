@@ -606,7 +606,7 @@ static void test_packets(void **state) {
 
 /* What waits in a sleeper's inbox is bounded: its freers open it. */
 static void bound_inbox(void *argument) {
-    enum { COUNT = 4000, IDLE_BYTES = 256 * 1024, GATHERED = 64 * 1024 };
+    enum { COUNT = 4000, IDLE_BYTES = 256 * 1024, GATHERED = 128 * 1024 };
     unsigned class_index = hak_size_class_of(2048);
     struct owner owner;
     heap_use_start(7, 63);
