@@ -36,6 +36,8 @@
 #include "slab/slab.c"
 
 #include "large/big.c"
+#include "large/big_cache.c"
+#include "large/big_table.c"
 #include "large/span.c"
 
 #include "heap/fork.c"

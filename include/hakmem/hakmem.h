@@ -112,7 +112,7 @@ size_t hakmem_malloc_usable_size(void *p);
  * hakmem_nallocx, hakmem_sdallocx — good size and sized free, as jemalloc names them.
  *
  * flags      the low 6 bits are the alignment's logarithm; others are ignored
- * returns    what malloc_usable_size would say of such a block; 0 when it cannot exist
+ * returns    the least that malloc_usable_size will say of such a block; 0 when it cannot exist
  * source     jemalloc(3)
  */
 size_t hakmem_nallocx(size_t size, int flags);

@@ -24,6 +24,7 @@
 #include "base/atomic.h"
 #include "base/bits.h"
 #include "heap/heap.h"
+#include "large/big.h"
 #include "slab/size_class.h"
 #include "slab/slab.h"
 #include "vm/group.h"
@@ -47,7 +48,8 @@ enum {
 };
 
 #define ACE_BUDGET_BYTES ((size_t)32 << 20)
-#define ACE_BUDGET_SHARE 32               /* and 1/32 of the bytes in use */
+#define ACE_BUDGET_SHARE 32 /* and 1/32 of the bytes in use */
+#define ACE_BIG_CACHE_BYTES ((size_t)1 << 30)
 #define ACE_LIMIT_SHARE 16                /* and at most 1/16 of the limit of the process's group */
 #define ACE_LIMIT_FROM ((size_t)16 << 20) /* bytes in use */
 
@@ -124,6 +126,9 @@ static void ace_set_budget(void) {
     size_t budget = ACE_BUDGET_BYTES + in_use / ACE_BUDGET_SHARE;
     budget = hak_min(budget, ace_group_limit(in_use) / ACE_LIMIT_SHARE);
     hak_atomic_store_relaxed(&hak_heap_policy.budget_bytes, budget);
+    hak_atomic_store_relaxed(
+        &hak_big_policy.cache_bytes_max,
+        hak_min(ACE_BIG_CACHE_BYTES, ace_group_limit(in_use) / ACE_LIMIT_SHARE));
 }
 
 void hak_ace_init(enum hak_ace_mode mode, bool checks) {

@@ -101,6 +101,11 @@ static size_t block_place_usable(const void *p, const struct block_place *place)
 
 /* By request: what a block carries extra never moves it to another tier. */
 #define BLOCK_LARGE_MAX (HAK_LARGE_MAX + HAK_BLOCK_TAIL)
+/*
+ * A block that realloc makes as large as this becomes Big: from then on growth moves page tables, so
+ * no more than this is ever copied. docs/decisions/e7-realloc-growth.md compares 1, 4 and 16 MiB.
+ */
+#define BLOCK_GROWN_BIG_MIN ((size_t)4 << 20)
 
 /* The smallest class that holds `size` at `align`; 0: not a small block. */
 static unsigned block_class_for(size_t size, size_t align) {
@@ -146,8 +151,17 @@ static void *block_alloc_any(size_t carried, size_t align, bool *is_zeroed) {
         return block_alloc_small(class_index, is_zeroed);
     if (carried <= BLOCK_LARGE_MAX && align <= HAK_LARGE_ALIGN_MAX)
         return hak_span_alloc(carried, align, is_zeroed);
-    *is_zeroed = true;
-    return hak_big_alloc(carried, align);
+    return hak_big_alloc(carried, align, is_zeroed);
+}
+
+/* No memory: gives back what is kept for later. False: `size` bytes there can never be. */
+static bool block_make_room(size_t size) {
+    if (size >= HAK_TIB) /* the window's size */
+        return false;
+    hak_heap_trim();
+    hak_big_purge(0, 0, HAK_CAUSE_OUT_OF_MEMORY);
+    hak_pool_purge(HAK_CAUSE_OUT_OF_MEMORY);
+    return true;
 }
 
 void *hak_block_alloc(struct hak_block_request request) {
@@ -156,9 +170,7 @@ void *hak_block_alloc(struct hak_block_request request) {
     if (request.size <= PTRDIFF_MAX && hak_start()) {
         size_t carried = hak_max(request.size + HAK_BLOCK_TAIL, 1);
         p = block_alloc_any(carried, request.align, &is_zeroed);
-        if (p == NULL && carried <= BLOCK_LARGE_MAX) { /* what others keep may serve: once */
-            hak_heap_trim();
-            hak_pool_purge(HAK_CAUSE_OUT_OF_MEMORY);
+        if (p == NULL && block_make_room(request.size)) { /* what others keep may serve: once */
             is_zeroed = request.must_be_zero;
             p = block_alloc_any(carried, request.align, &is_zeroed);
         }
@@ -173,6 +185,22 @@ void *hak_block_alloc(struct hak_block_request request) {
     if (HAK_CANARY)
         hak_canary_set(p);
     return p;
+}
+
+void *hak_block_alloc_growing(size_t size, size_t usable) {
+    void *p = NULL;
+    if (size >= BLOCK_GROWN_BIG_MIN) {
+        p = hak_big_alloc_growing(size + HAK_BLOCK_TAIL);
+        if (HAK_CANARY && p)
+            hak_canary_set(p);
+    } else if (usable > HAK_MID_MAX) {
+        /* A large block that grows will grow again: half as much again makes all its moves together
+         * linear in its final size. The spare is not touched, so it costs addresses only. */
+        size_t most = BLOCK_GROWN_BIG_MIN - HAK_BLOCK_TAIL; /* more would never become Big */
+        size_t with_spare = hak_max(size, hak_min(size + size / 2, most));
+        p = hak_block_alloc((struct hak_block_request){with_spare, HAK_BLOCK_ALIGN, false});
+    }
+    return p ? p : hak_block_alloc((struct hak_block_request){size, HAK_BLOCK_ALIGN, false});
 }
 
 size_t hak_block_good_size(size_t size, size_t align) {
@@ -268,31 +296,57 @@ static void block_examine(const void *p, const char *function, const struct bloc
         block_misuse(function, p, misuse, place);
 }
 
-bool hak_block_resize(void *p, size_t size, size_t *usable) {
-    struct block_place place = block_locate(p, "realloc");
+/* Shrinking in place while at least half is used. */
+static bool block_resize_small(size_t size, size_t usable, unsigned class_index) {
+    return size <= usable && (size >= usable / 2 ||
+                              hak_size_class_of(hak_max(size + HAK_BLOCK_TAIL, 1)) == class_index);
+}
+
+static bool block_resize_large(void *p, size_t size, size_t usable) {
     size_t carried = size + HAK_BLOCK_TAIL;
+    if (carried <= HAK_MID_MAX || carried > BLOCK_LARGE_MAX)
+        return false;
+    /* One that grows past the bound becomes Big while there is little to copy. One that was
+     * allocated above it grows into its neighbours first: that copies nothing. */
+    bool was_below = usable < BLOCK_GROWN_BIG_MIN + HAK_UNIT_SIZE; /* it ends with a whole unit */
+    if (size > usable && size >= BLOCK_GROWN_BIG_MIN && was_below)
+        return false;
+    return hak_span_resize(p, carried);
+}
+
+/* It stays as it is while half of it is used, and Big down to what a growing block becomes Big at. */
+static void *block_resize_big(void *p, size_t size, size_t usable) {
+    if (size <= usable && size >= usable / 2)
+        return p;
+    if (size < BLOCK_GROWN_BIG_MIN)
+        return NULL;
+    void *resized = hak_big_resize(p, size + HAK_BLOCK_TAIL);
+    if (resized == NULL && block_make_room(size))
+        resized = hak_big_resize(p, size + HAK_BLOCK_TAIL);
+    return resized;
+}
+
+void *hak_block_resize(void *p, size_t size, size_t *usable) {
+    struct block_place place = block_locate(p, "realloc");
     block_examine(p, "realloc", &place);
     if (HAK_CANARY)
         hak_canary_check(p, "realloc");
     *usable = block_place_usable(p, &place);
-    bool fits = false;
+    void *resized = NULL;
     switch (place.tier) {
-    case BLOCK_SMALL: /* shrinking in place while at least half is used */
-        fits = size <= *usable &&
-               (size >= *usable / 2 || hak_size_class_of(hak_max(carried, 1)) == place.class_index);
+    case BLOCK_SMALL:
+        resized = block_resize_small(size, *usable, place.class_index) ? p : NULL;
         break;
     case BLOCK_LARGE:
-        fits = carried > HAK_MID_MAX && carried <= BLOCK_LARGE_MAX && hak_span_resize(p, carried);
+        resized = block_resize_large(p, size, *usable) ? p : NULL;
         break;
     case BLOCK_BIG:
-        fits = carried > BLOCK_LARGE_MAX && hak_big_fits(p, carried);
+        resized = block_resize_big(p, size, *usable);
         break;
     }
-    if (fits)
-        *usable = block_place_usable(p, &place);
-    if (fits && HAK_CANARY)
-        hak_canary_set(p);
-    return fits;
+    if (HAK_CANARY && resized)
+        hak_canary_set(resized);
+    return resized;
 }
 
 /* ---- canaries ---- */

@@ -5,6 +5,8 @@
  *          -> hak_block_alloc -> hak_heap_refill | hak_span_alloc | hak_big_alloc
  *   free   -> hak_magazine_push             hit: the block goes on top
  *          -> hak_block_free  -> hak_heap_flush | hak_heap_free_remote | hak_span_free | hak_big_free
+ *   realloc -> hak_block_resize             stays, or its pages are moved
+ *           -> hak_block_alloc_growing      … or is copied to this
  *
  * Canary builds (HAK_CANARY=1) make every block carry 8 bytes more, at its end, and check them on
  * free: they prove that what a block carries extra never changes how its tier behaves.
@@ -46,8 +48,17 @@ HAK_NOINLINE void hak_block_free(void *p, const char *function, size_t size, boo
 /* Usable bytes. `function` for messages: reports misuse and does not return. p != NULL. */
 HAK_NOINLINE size_t hak_block_usable_slow(const void *p, const char *function);
 
-/* Tries to hold `size` bytes, 1 … PTRDIFF_MAX, in place. *usable is what it holds now. */
-bool hak_block_resize(void *p, size_t size, size_t *usable);
+/*
+ * Tries to make the block hold `size` bytes, 1 … PTRDIFF_MAX, without copying it; returns where it is
+ * then: a Big block may have been moved by the kernel. NULL: it is as it was; *usable is what it holds.
+ */
+void *hak_block_resize(void *p, size_t size, size_t *usable);
+
+/*
+ * A block for the contents of one that has outgrown its `usable` bytes, with spare if that can be had:
+ * `size` bytes, up to PTRDIFF_MAX, or more. NULL with errno = ENOMEM.
+ */
+HAK_COLD void *hak_block_alloc_growing(size_t size, size_t usable);
 
 /* What hak_block_alloc() would give for this request; 0: it cannot be. */
 size_t hak_block_good_size(size_t size, size_t align);

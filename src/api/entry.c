@@ -75,15 +75,10 @@ static HAK_NOINLINE void *entry_realloc_slow(void *p, size_t size) {
         return NULL;
     }
     size_t usable;
-    if (hak_block_resize(p, size, &usable))
-        return p;
-    /* A large block that grows will grow again: half as much again makes all its moves together
-     * linear in its final size. The spare is not touched, so it costs addresses only. */
-    void *moved = NULL;
-    if (usable > HAK_MID_MAX && size > usable && size <= PTRDIFF_MAX / 2)
-        moved = hakmem_malloc(size + size / 2);
-    if (moved == NULL)
-        moved = hakmem_malloc(size);
+    void *moved = hak_block_resize(p, size, &usable);
+    if (moved)
+        return moved;
+    moved = size > usable ? hak_block_alloc_growing(size, usable) : hakmem_malloc(size);
     if (moved == NULL && size <= usable)
         return p; /* shrinking never fails: programs do not expect it to */
     if (moved == NULL)

@@ -10,6 +10,7 @@
 #include "api/start.h"
 #include "arena/pool.h"
 #include "heap/heap.h"
+#include "large/big.h"
 #include "observe/report.h"
 #include "stats/ledger.h"
 
@@ -26,7 +27,7 @@ HAK_PUBLIC struct mallinfo hakmem_mallinfo(void) {
         .hblkhd = info_int(totals.big_bytes),
         .uordblks = info_int(hak_totals_in_use(&totals)),
         .fordblks = info_int(hak_totals_rest(&totals)),
-        .keepcost = info_int(totals.pool_free - totals.pool_given_back),
+        .keepcost = info_int(hak_totals_trimmable(&totals)),
     };
 }
 HAK_EXPORT(mallinfo);
@@ -40,7 +41,7 @@ HAK_PUBLIC struct mallinfo2 hakmem_mallinfo2(void) {
         .hblkhd = totals.big_bytes,
         .uordblks = hak_totals_in_use(&totals),
         .fordblks = hak_totals_rest(&totals),
-        .keepcost = totals.pool_free - totals.pool_given_back,
+        .keepcost = hak_totals_trimmable(&totals),
     };
 }
 HAK_EXPORT(mallinfo2);
@@ -93,7 +94,9 @@ HAK_PUBLIC int hakmem_malloc_trim(size_t pad) {
     if (!hak_start())
         return 0;
     hak_heap_trim();
-    return hak_pool_purge(HAK_CAUSE_TRIM) > 0;
+    size_t big = hak_big_purge(0, 0, HAK_CAUSE_TRIM);
+    size_t pool = hak_pool_purge(HAK_CAUSE_TRIM);
+    return big + pool > 0;
 }
 HAK_EXPORT(malloc_trim);
 

@@ -19,6 +19,7 @@
 #include "base/compiler.h"
 #include "heap/fork.h"
 #include "heap/heap.h"
+#include "large/big.h"
 #include "options/options.h"
 #include "prim/prim.h"
 #include "stats/ledger.h"
@@ -62,6 +63,7 @@ static void tick_process(uint64_t now) {
     uint32_t epoch = hak_atomic_load_relaxed(&g_tick.epoch) + 1;
     hak_atomic_store_relaxed(&g_tick.epoch, epoch);
     hak_heap_reap(epoch);
+    hak_big_purge(now, TICK_EPOCH_MS, HAK_CAUSE_EPOCH);
     hak_pool_epoch();
     hak_ace_epoch(now);
     hak_atomic_store_relaxed(&g_tick.has_idle_slabs, hak_heap_purge_idle(true));

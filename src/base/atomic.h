@@ -22,6 +22,9 @@
 #define hak_atomic_cas_acquire(p, expected, v)                                                     \
     atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acquire,            \
                                             memory_order_relaxed)
+#define hak_atomic_cas_release(p, expected, v)                                                     \
+    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_release,            \
+                                            memory_order_relaxed)
 #define hak_atomic_cas_weak_release(p, expected, v)                                                \
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_release,              \
                                           memory_order_relaxed)

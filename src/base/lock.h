@@ -21,6 +21,7 @@ enum hak_lock_rank {
     HAK_RANK_INIT,
     HAK_RANK_REGISTRY,
     HAK_RANK_HEAP, /* one at a time; only fork takes several, in order of id */
+    HAK_RANK_LARGE,
     HAK_RANK_META,
     HAK_RANK_POOL,
     HAK_RANK_VM

@@ -16,6 +16,7 @@
 #include "base/lock.h"
 #include "heap/heap.h"
 #include "heap/registry.h"
+#include "large/big.h"
 #include "heap/remote.h"
 #include "prim/prim.h"
 #include "vm/vm.h"
@@ -28,6 +29,7 @@ uint32_t hak_fork_generation(void) {
 
 static void fork_prepare(void) {
     hak_registry_fork_prepare();
+    hak_big_fork_prepare();
     hak_meta_fork_prepare();
     hak_pool_fork_prepare();
     hak_vm_fork_prepare();
@@ -39,6 +41,7 @@ static void fork_parent(void) {
     hak_vm_fork_parent();
     hak_pool_fork_parent();
     hak_meta_fork_parent();
+    hak_big_fork_parent();
     hak_registry_fork_parent();
 }
 
@@ -47,6 +50,7 @@ static void fork_child(void) {
     hak_vm_fork_child();
     hak_pool_fork_child();
     hak_meta_fork_child();
+    hak_big_fork_child();
     hak_remote_fork_child();
     hak_registry_fork_child(hak_heap_current());
     hak_heap_purge_fork_child();

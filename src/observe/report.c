@@ -21,13 +21,14 @@ struct hak_totals hak_totals(void) {
     struct hak_big_stats big = hak_big_stats();
     return (struct hak_totals){
         .reserved = pool.reserved,
-        .committed = pool.committed + big.bytes,
+        .committed = pool.committed + big.bytes + big.cached_bytes,
         .metadata = pool.metadata + hak_meta_bytes(),
         .small_out = heaps.bytes_out,
         .large_count = spans.count,
         .large_bytes = spans.bytes,
         .big_count = big.count,
         .big_bytes = big.bytes,
+        .big_cached = big.cached_bytes,
         .pool_free = pool.free,
         .pool_given_back = pool.free_zeroed,
         .heap_count = heaps.heap_count,
@@ -47,6 +48,10 @@ size_t hak_totals_rest(const struct hak_totals *totals) {
     return totals->committed > in_use ? totals->committed - in_use : 0;
 }
 
+size_t hak_totals_trimmable(const struct hak_totals *totals) {
+    return totals->pool_free - totals->pool_given_back + totals->big_cached;
+}
+
 static void report_line(struct hak_text *text, const char *name, uint64_t value) {
     hak_text_string(text, "hakmem: ");
     hak_text_string(text, name);
@@ -63,6 +68,7 @@ static void report_totals(struct hak_text *text) {
     report_line(text, "bytes small-out", totals.small_out);
     report_line(text, "bytes large", totals.large_bytes);
     report_line(text, "bytes big", totals.big_bytes);
+    report_line(text, "bytes big-cached", totals.big_cached);
     report_line(text, "bytes pool-free", totals.pool_free);
     report_line(text, "bytes pool-given-back", totals.pool_given_back);
     report_line(text, "count large", totals.large_count);

@@ -61,9 +61,16 @@ int hak_prim_purge_ranges(const struct hak_prim_range *ranges, size_t count);
 int hak_prim_advise_huge(void *addr, size_t size);
 /*
  * Moves a mapping, contents and all, to `target`, whose own mapping vanishes: mremap(2). The old range
- * is one mapping; `new_size` >= `old_size`, what is added reads as zero.
+ * is one mapping, else EFAULT; `new_size` >= `old_size`, what is added reads as zero. On error the old
+ * range is as it was, but nothing may be mapped at the target any more.
  */
 int hak_prim_move(void *addr, size_t old_size, void *target, size_t new_size);
+
+/*
+ * Makes a mapping longer where it is: mremap(2). What is added reads as zero. ENOMEM when something
+ * lies behind it, or by a limit; EFAULT when the old range is not one mapping.
+ */
+int hak_prim_extend(void *addr, size_t old_size, size_t new_size);
 
 /* end of memory */
 

@@ -23,10 +23,14 @@ enum { VM_PLACES_TRIED = 12 };
 /* Huge pages have 2 MiB where the OS page has 4 KiB; 32 MiB with 16 KiB, 512 MiB with 64 KiB: too
  * coarse to ask for. */
 #define VM_HUGE_OS_PAGE ((size_t)4096)
+/*
+ * 16,384 ranges for blocks with a mapping of their own: two mappings each, half of what Linux allows a
+ * process (vm.max_map_count). The last lines are for arenas alone: blocks that find the book full are
+ * served by an arena, but without a new arena there might be no block of any size.
+ */
+enum { VM_BOOK_ARENA_LINES = 512, VM_BOOK_MAX = 16384 + VM_BOOK_ARENA_LINES };
 /* Below this address limit one lane is all there is room for. */
 #define VM_HUGE_LIMIT_MIN (16 * HAK_GIB)
-/* Every Big block is above 64 MiB, so 1 TiB holds fewer than 16,384 of them. */
-enum { VM_BOOK_MAX = 16384 + 256 };
 
 struct vm_range { /* granules from the window's base */
     uint32_t start;
@@ -81,34 +85,40 @@ static void book_insert(uint32_t position, struct vm_range range) {
     g_vm.book_count++;
 }
 
-static void book_remove(uint32_t start) {
+static uint32_t book_find(uint32_t start) {
     uint32_t i = 0;
     while (i < g_vm.book_count && g_vm.book[i].start != start)
         i++;
     hak_check(i < g_vm.book_count);
+    return i;
+}
+
+static void book_remove(uint32_t start) {
+    uint32_t i = book_find(start);
     g_vm.book_count--;
     for (; i < g_vm.book_count; i++)
         g_vm.book[i] = g_vm.book[i + 1];
 }
 
-/* Makes a range longer by `count` granules, or up to the next one. */
-static void book_widen(uint32_t start, size_t count) {
-    for (uint32_t i = 0; i < g_vm.book_count; i++) {
-        struct vm_range *range = &g_vm.book[i];
-        if (range->start != start)
-            continue;
-        size_t end = g_vm.window.size / HAK_VM_GRANULE;
-        if (i + 1 < g_vm.book_count)
-            end = g_vm.book[i + 1].start;
-        range->count = (uint32_t)hak_min(range->count + count, end - start);
-    }
+/* Makes a range longer by `count` granules, or up to the next one; returns how long it is. */
+static uint32_t book_widen(uint32_t start, size_t count) {
+    uint32_t i = book_find(start);
+    struct vm_range *range = &g_vm.book[i];
+    size_t end = g_vm.window.size / HAK_VM_GRANULE;
+    if (i + 1 < g_vm.book_count)
+        end = g_vm.book[i + 1].start;
+    range->count = (uint32_t)hak_min(range->count + count, end - start);
+    return range->count;
 }
 
-/* First fit: takes the lowest gap that holds `size` bytes at `align`; 0 when there is none. */
-static uintptr_t book_take_gap(size_t size, size_t align) {
+/*
+ * First fit: takes the lowest gap that holds `size` bytes at `align`; 0 when there is none, or when
+ * the book has `lines_max` ranges.
+ */
+static uintptr_t book_take_gap(size_t size, size_t align, uint32_t lines_max) {
     uintptr_t base = g_vm.window.base;
     uintptr_t gap = base;
-    if (g_vm.book_count == VM_BOOK_MAX)
+    if (g_vm.book_count >= lines_max)
         return 0;
     for (uint32_t i = 0; i <= g_vm.book_count; i++) {
         bool is_last = i == g_vm.book_count;
@@ -196,39 +206,45 @@ static int vm_reserve_first(size_t size, size_t align, enum hak_cause cause, voi
     return vm_reserve_first_anywhere(size, align, cause, out);
 }
 
-int hak_vm_reserve(size_t size, size_t align, enum hak_cause cause, void **out) {
-    hak_assert(size % HAK_VM_GRANULE == 0);
-    hak_assert(align >= HAK_VM_GRANULE);
-    if (g_vm.window.size == 0)
-        return vm_reserve_first(size, align, cause, out);
+static void vm_unbook(void *reservation) {
+    hak_lock_acquire(&g_vm.lock);
+    book_remove(vm_granule((uintptr_t)reservation));
+    hak_lock_release(&g_vm.lock);
+}
+
+/* Takes `booked` bytes of the window and maps the first `size` of them. */
+static int vm_reserve_in_window(size_t booked, size_t size, size_t align, enum hak_access access,
+                                enum hak_cause cause, void **out) {
+    uint32_t lines_max =
+        cause == HAK_CAUSE_ARENA_RESERVE ? VM_BOOK_MAX : VM_BOOK_MAX - VM_BOOK_ARENA_LINES;
     for (int i = 0; i < VM_PLACES_TRIED; i++) {
         hak_lock_acquire(&g_vm.lock);
-        uintptr_t place = book_take_gap(size, align);
+        uintptr_t place = book_take_gap(booked, align, lines_max);
         hak_lock_release(&g_vm.lock);
         if (place == 0)
             return ENOMEM;
-        int error = vm_map((void *)place, size, HAK_ACCESS_NONE, cause, out);
+        int error = vm_map((void *)place, size, access, cause, out);
         if (error == 0)
             return 0;
         if (error != EEXIST) {
-            hak_lock_acquire(&g_vm.lock);
-            book_remove(vm_granule(place));
-            hak_lock_release(&g_vm.lock);
+            vm_unbook((void *)place);
             return error;
         }
         /* Somebody else lives there, who may be much larger: the place stays booked, and each time
          * twice as much behind it, so that it is neither asked for again nor crept past. */
         hak_lock_acquire(&g_vm.lock);
-        book_widen(vm_granule(place), (size << i) / HAK_VM_GRANULE);
+        book_widen(vm_granule(place), (booked << i) / HAK_VM_GRANULE);
         hak_lock_release(&g_vm.lock);
     }
     return ENOMEM;
 }
 
-static void vm_unbook(void *reservation) {
-    hak_lock_acquire(&g_vm.lock);
-    book_remove(vm_granule((uintptr_t)reservation));
-    hak_lock_release(&g_vm.lock);
+int hak_vm_reserve(size_t size, size_t align, enum hak_cause cause, void **out) {
+    hak_assert(size % HAK_VM_GRANULE == 0);
+    hak_assert(align >= HAK_VM_GRANULE);
+    if (g_vm.window.size == 0)
+        return vm_reserve_first(size, align, cause, out);
+    return vm_reserve_in_window(size, size, align, HAK_ACCESS_NONE, cause, out);
 }
 
 void hak_vm_release(void *addr, size_t size, enum hak_cause cause) {
@@ -242,23 +258,69 @@ void hak_vm_release(void *addr, size_t size, enum hak_cause cause) {
     vm_unbook(addr);
 }
 
-int hak_vm_move(const struct hak_vm_part *from, void *target, size_t size, enum hak_cause cause) {
-    hak_ledger_add(HAK_CALL_MREMAP, cause, from->size);
-    int error = hak_prim_move(from->start, from->size, target, size);
-    hak_log(HAK_LOG_VM, error ? "move refused" : "move", from->start, size);
+/* ---- extents ---- */
+
+int hak_vm_extent_map(struct hak_vm_extent *extent, size_t align, enum hak_access access,
+                      enum hak_cause cause) {
+    hak_assert(extent->reserved % HAK_VM_GRANULE == 0);
+    hak_assert(extent->usable <= extent->reserved);
+    return vm_reserve_in_window(extent->reserved, extent->usable, align, access, cause,
+                                &extent->start);
+}
+
+void hak_vm_extent_widen(struct hak_vm_extent *extent, size_t reserved) {
+    hak_assert(reserved % HAK_VM_GRANULE == 0);
+    if (reserved <= extent->reserved)
+        return;
+    hak_lock_acquire(&g_vm.lock);
+    size_t count = book_widen(vm_granule((uintptr_t)extent->start),
+                              (reserved - extent->reserved) / HAK_VM_GRANULE);
+    hak_lock_release(&g_vm.lock);
+    extent->reserved = count * HAK_VM_GRANULE;
+}
+
+int hak_vm_extent_grow(struct hak_vm_extent *extent, size_t usable, enum hak_cause cause) {
+    hak_assert(usable <= extent->reserved);
+    hak_ledger_add(HAK_CALL_MREMAP, cause, usable - extent->usable);
+    int error = hak_prim_extend(extent->start, extent->usable, usable);
+    hak_log(HAK_LOG_VM, error ? "extend refused" : "extend", extent->start, usable);
+    if (error == 0)
+        extent->usable = usable;
+    return error;
+}
+
+int hak_vm_extent_shrink(struct hak_vm_extent *extent, size_t usable, enum hak_cause cause) {
+    int error = vm_unmap((char *)extent->start + usable, extent->usable - usable, cause);
+    if (error == 0)
+        extent->usable = usable;
+    return error;
+}
+
+/*
+ * Nothing was moved, but Linux before 6.17 unmaps the target first and only then looks whether the
+ * source is one mapping and whether limits allow the growth. Such a hole is filled again, so that no
+ * stranger's mapping is unmapped for ours; EEXIST says that there is none.
+ */
+static void vm_unmap_target(const struct hak_vm_extent *to, enum hak_cause cause) {
+    void *filled;
+    int error = vm_map(to->start, to->usable, HAK_ACCESS_NONE, cause, &filled);
+    if (error == 0 || error == EEXIST)
+        hak_vm_release(to->start, to->usable, cause);
+    else
+        vm_unbook(to->start);
+}
+
+int hak_vm_extent_move(const struct hak_vm_extent *from, const struct hak_vm_extent *to,
+                       enum hak_cause cause) {
+    hak_assert(from->usable <= to->usable);
+    hak_ledger_add(HAK_CALL_MREMAP, cause, to->usable);
+    int error = hak_prim_move(from->start, from->usable, to->start, to->usable);
+    hak_log(HAK_LOG_VM, error ? "move refused" : "move", from->start, to->usable);
     if (error)
-        return error;
-    /* What was moved is nobody's now, and a stranger may be there already: only its two sides go. */
-    uintptr_t start = (uintptr_t)from->start;
-    uintptr_t reservation = (uintptr_t)from->reservation;
-    uintptr_t behind = start + from->size;
-    size_t rest = reservation + from->reserved - behind;
-    bool is_gone =
-        start == reservation || vm_unmap(from->reservation, start - reservation, cause) == 0;
-    is_gone = (rest == 0 || vm_unmap((void *)behind, rest, cause) == 0) && is_gone;
-    if (is_gone) /* else the place stays booked: addresses are all that is lost */
-        vm_unbook(from->reservation);
-    return 0;
+        vm_unmap_target(to, cause);
+    else
+        vm_unbook(from->start); /* nothing of it is mapped any more */
+    return error;
 }
 
 int hak_vm_map_table(size_t size, enum hak_cause cause, void **out) {

@@ -45,7 +45,7 @@ size_t hak_vm_page_size(void);
  * of two >= granule), not accessible. ENOMEM when no place is left or the kernel refuses.
  */
 HAK_NODISCARD int hak_vm_reserve(size_t size, size_t align, enum hak_cause cause, void **out);
-/* Gives the whole reservation back. */
+/* Gives the whole reservation, or what is left of it, back. */
 void hak_vm_release(void *addr, size_t size, enum hak_cause cause);
 
 /* A zeroed table outside the window: readable; commit parts to write to them. */
@@ -69,18 +69,41 @@ bool hak_vm_has_huge(void);
 /* Asks for huge pages in a range that need not be usable yet. Once for each reservation. */
 void hak_vm_advise_huge(void *addr, size_t size, enum hak_cause cause);
 
-struct hak_vm_part { /* a usable part of a reservation */
-    void *reservation;
-    size_t reserved; /* bytes */
-    void *start;
-    size_t size; /* bytes */
-};
 /*
- * Moves a part, contents and all, to `target`, `size` bytes inside another reservation; what is added
- * reads as zero. Gives the rest of the old reservation back. On error nothing has changed.
+ * Extents: ranges of the window that are mapped from their start on, as far as they are used. The
+ * addresses behind, to grow into, are only held in the address book: that costs neither a mapping nor
+ * a part of RLIMIT_AS. A stranger who is put there keeps the extent from growing in place, no more.
+ *
+ * What is mapped is one mapping of the kernel's, as mremap(2) demands. It would not be if more were
+ * made usable by mprotect(2): a mapping that was moved keeps the page numbers of its first place, and
+ * does not join what lies behind its second. (It is not where the program itself split it, by
+ * mprotect or madvise on a part. Then growing and moving fail with EFAULT.)
+ *
+ * An extent is changed by its holder alone. Given back by hak_vm_release(start, usable).
  */
-HAK_NODISCARD int hak_vm_move(const struct hak_vm_part *from, void *target, size_t size,
-                              enum hak_cause cause);
+struct hak_vm_extent {
+    void *start;
+    size_t reserved; /* bytes, multiple of the granule */
+    size_t usable;   /* bytes, multiple of the OS page, <= reserved */
+};
+/* Finds a place for extent->reserved bytes and maps extent->usable of them; sets extent->start. */
+HAK_NODISCARD int hak_vm_extent_map(struct hak_vm_extent *extent, size_t align,
+                                    enum hak_access access, enum hak_cause cause);
+/* Reserves addresses behind, to `reserved` bytes in all, as far as nothing is there. No system call. */
+void hak_vm_extent_widen(struct hak_vm_extent *extent, size_t reserved);
+/* Makes `usable` bytes usable, more than before; what is added reads as zero. */
+HAK_NODISCARD int hak_vm_extent_grow(struct hak_vm_extent *extent, size_t usable,
+                                     enum hak_cause cause);
+/* Gives the end back, all but `usable` bytes; it stays reserved. On error nothing changed. */
+HAK_NODISCARD int hak_vm_extent_shrink(struct hak_vm_extent *extent, size_t usable,
+                                       enum hak_cause cause);
+/*
+ * Moves what is usable of `from`, contents and all, to `to`, which was mapped without access, as large
+ * or larger; what is added reads as zero. Whatever the result, one of them is left and the other is
+ * given back: on error `from` is as it was.
+ */
+HAK_NODISCARD int hak_vm_extent_move(const struct hak_vm_extent *from,
+                                     const struct hak_vm_extent *to, enum hak_cause cause);
 
 void hak_vm_fork_prepare(void);
 void hak_vm_fork_parent(void);

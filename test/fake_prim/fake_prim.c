@@ -26,6 +26,7 @@ static struct {
     _Atomic unsigned long calls[FAKE_SERIES_COUNT];
     _Atomic unsigned long failures[FAKE_SERIES_COUNT];
     _Atomic unsigned long breaches;
+    _Atomic unsigned long refused_moves;
     _Atomic uint64_t clock_ahead_ms;
     _Atomic uint64_t clock_stopped_at; /* 0: it runs */
     _Atomic(void (*)(void)) hooks[FAKE_CALL_COUNT];
@@ -39,8 +40,8 @@ static struct {
 } g_fake = {.lock = ATOMIC_FLAG_INIT};
 
 static const char *const g_fake_names[FAKE_CALL_COUNT] = {
-    "map",   "unmap",         "protect",  "purge",         "purge-ranges", "huge",      "move",
-    "limit", "exit-register", "exit-arm", "fork-register", "read-file",    "write-file"};
+    "map",    "unmap", "protect",       "purge",    "purge-ranges",  "huge",      "move",
+    "extend", "limit", "exit-register", "exit-arm", "fork-register", "read-file", "write-file"};
 
 static _Thread_local bool t_fake_is_in_hook;
 static _Thread_local bool t_fake_is_undoing; /* a growth was refused, or its undoing was */
@@ -48,7 +49,7 @@ static _Thread_local bool t_fake_is_undoing; /* a growth was refused, or its und
 /* ---- the script ---- */
 
 static bool fake_is_memory(enum fake_call call) {
-    return call <= FAKE_MOVE;
+    return call <= FAKE_EXTEND;
 }
 
 static bool fake_is_in_series(enum fake_call call, enum fake_call series) {
@@ -363,14 +364,30 @@ int hak_prim_advise_huge(void *addr, size_t size) {
         return fake_breach(FAKE_HUGE, "not whole OS pages", (uintptr_t)addr, size);
     if (!fake_is_mapped(addr, size))
         return fake_breach(FAKE_HUGE, "not mapped here", (uintptr_t)addr, size);
-    return fake_answer(FAKE_HUGE, real_hak_prim_advise_huge(addr, size));
+    return 0; /* a wish: granted, each mark of a workload would take the clearing of 2 MiB */
+}
+
+/*
+ * A refused move may have unmapped its target already, as it does on Linux before 6.17: every second
+ * one does, the first among them.
+ */
+static int fake_refuse_move(void *target, size_t size, int error) {
+    if (atomic_fetch_add(&g_fake.refused_moves, 1) % 2 == 0 && fake_is_mapped(target, size)) {
+        fake_lock();
+        range_cut_locked((uintptr_t)target, (uintptr_t)target + size);
+        fake_unlock();
+        if (real_hak_prim_unmap(target, size) != 0)
+            return fake_breach(FAKE_MOVE, "the target cannot be unmapped", (uintptr_t)target, size);
+        fake_discharge(size);
+    }
+    return fake_answer(FAKE_MOVE, error);
 }
 
 /* The old range leaves the books, and with it its bytes; the target is in them already. */
 int hak_prim_move(void *addr, size_t old_size, void *target, size_t new_size) {
     int error = fake_script_answer(FAKE_MOVE);
     if (error)
-        return fake_answer(FAKE_MOVE, error);
+        return fake_refuse_move(target, new_size, error);
     uintptr_t start = (uintptr_t)addr;
     if (!fake_is_paged(start, old_size) || !fake_is_paged((uintptr_t)target, new_size))
         return fake_breach(FAKE_MOVE, "not whole OS pages", start, old_size);
@@ -383,6 +400,29 @@ int hak_prim_move(void *addr, size_t old_size, void *target, size_t new_size) {
     range_cut_locked(start, start + old_size);
     fake_unlock();
     fake_discharge(old_size);
+    return 0;
+}
+
+int hak_prim_extend(void *addr, size_t old_size, size_t new_size) {
+    int error = fake_script_answer(FAKE_EXTEND);
+    if (error)
+        return fake_answer(FAKE_EXTEND, error);
+    uintptr_t start = (uintptr_t)addr;
+    if (!fake_is_paged(start, old_size) || !fake_is_paged(start, new_size) || new_size < old_size)
+        return fake_breach(FAKE_EXTEND, "not whole OS pages, or not longer", start, new_size);
+    if (!fake_is_mapped(addr, old_size))
+        return fake_breach(FAKE_EXTEND, "not mapped here", start, old_size);
+    if (!fake_charge(new_size - old_size))
+        return fake_answer(FAKE_EXTEND, ENOMEM);
+    error = real_hak_prim_extend(addr, old_size, new_size);
+    if (error) {
+        fake_discharge(new_size - old_size);
+        return fake_answer(FAKE_EXTEND, error);
+    }
+    fake_lock();
+    range_cut_locked(start, start + old_size);
+    range_add_locked(start, start + new_size);
+    fake_unlock();
     return 0;
 }
 

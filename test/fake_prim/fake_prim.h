@@ -32,6 +32,7 @@ enum fake_call {
     FAKE_PURGE_RANGES,
     FAKE_HUGE, /* hak_prim_advise_huge */
     FAKE_MOVE,
+    FAKE_EXTEND,
     FAKE_LIMIT,         /* hak_prim_address_space_limit */
     FAKE_EXIT_REGISTER, /* hak_prim_thread_exit_register */
     FAKE_EXIT_ARM,      /* hak_prim_thread_exit_arm */
@@ -39,7 +40,7 @@ enum fake_call {
     FAKE_READ_FILE,     /* hak_prim_read_file */
     FAKE_WRITE_FILE,    /* hak_prim_write_file */
     FAKE_CALL_COUNT,
-    FAKE_ANY_MEMORY = FAKE_CALL_COUNT, /* map … move, numbered as one series */
+    FAKE_ANY_MEMORY = FAKE_CALL_COUNT, /* map … extend, numbered as one series */
     FAKE_ANY,                          /* all of the above */
     FAKE_SERIES_COUNT
 };

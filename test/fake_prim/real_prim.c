@@ -11,6 +11,7 @@
 #define hak_prim_protect real_hak_prim_protect
 #define hak_prim_purge real_hak_prim_purge
 #define hak_prim_move real_hak_prim_move
+#define hak_prim_extend real_hak_prim_extend
 #define hak_prim_advise_huge real_hak_prim_advise_huge
 #define hak_prim_purge_ranges real_hak_prim_purge_ranges
 #define hak_prim_clock_ms real_hak_prim_clock_ms

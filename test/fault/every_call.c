@@ -15,6 +15,21 @@ static void under_script(const void *argument) {
     work_under(*(const struct fake_script *)argument);
 }
 
+/* Without these calls more memory is used, or more is copied, but none is missed. */
+static bool is_optional(enum fake_call series) {
+    switch (series) {
+    case FAKE_UNMAP:
+    case FAKE_PURGE:
+    case FAKE_PURGE_RANGES:
+    case FAKE_HUGE:
+    case FAKE_MOVE:
+    case FAKE_EXTEND:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static unsigned long calls_of(enum fake_call series) {
     const struct fake_script none = {0};
     bool is_good = fault_run(under_script, &none);
@@ -36,8 +51,10 @@ static void every_k(const char *what, struct fake_script script, unsigned long l
     }
     sweep_end(&sweep);
     tap_note("allocations that returned NULL: %lu", failed_allocations);
-    CHECK(script.series == FAKE_UNMAP || script.series == FAKE_PURGE || failed_allocations > 0,
-          "%s: some allocation notices", what);
+    if (script.count == 1)
+        CHECK(failed_allocations == 0, "%s: the second try serves every allocation", what);
+    else if (!is_optional(script.series))
+        CHECK(failed_allocations > 0, "%s: some allocation notices", what);
 }
 
 int main(void) {
@@ -48,8 +65,14 @@ int main(void) {
     static const struct {
         const char *name;
         enum fake_call call;
-    } calls[] = {
-        {"map", FAKE_MAP}, {"unmap", FAKE_UNMAP}, {"protect", FAKE_PROTECT}, {"purge", FAKE_PURGE}};
+    } calls[] = {{"map", FAKE_MAP},
+                 {"unmap", FAKE_UNMAP},
+                 {"protect", FAKE_PROTECT},
+                 {"purge", FAKE_PURGE},
+                 {"purge-ranges", FAKE_PURGE_RANGES},
+                 {"huge", FAKE_HUGE},
+                 {"move", FAKE_MOVE},
+                 {"extend", FAKE_EXTEND}};
     char what[80];
     fault_open();
     /* Sanitized processes are slow to fork: they try every third, and another third per errno. */
@@ -66,6 +89,10 @@ int main(void) {
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
         snprintf(what, sizeof what, "the k-th %s fails", calls[i].name);
         unsigned long calls_made = calls_of(calls[i].call);
+        if (calls_made == 0) {
+            tap_skip(what, "there is none");
+            continue;
+        }
         struct fake_script script = {.series = calls[i].call, .count = 1};
         every_k(what, script, calls_made, step);
         snprintf(what, sizeof what, "every %s from the k-th on fails", calls[i].name);

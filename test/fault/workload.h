@@ -174,6 +174,13 @@ static inline void work_tier(const char *what, int count, size_t low, size_t hig
     }
 }
 
+/* Blocks that may lie where others were: to clear them would touch, and so make, each OS page. */
+static inline void work_tier_again(const char *what, int count, size_t low, size_t high) {
+    fault_doing(what);
+    for (int i = 0; i < count; i++)
+        work_malloc(work_slot(), work_between(low, high));
+}
+
 /* Frees every block whose number leaves `rest` when divided by `step`. */
 static inline void work_free_some(size_t step, size_t rest) {
     fault_doing("free");
@@ -191,6 +198,30 @@ static inline void work_alignments(void) {
     work_align(work_slot(), 2048 * WORK_MIB, 1); /* Big, however small */
 }
 
+/*
+ * Two blocks that become Big and then grow by turns: past each other, so they are moved, and in place.
+ * A third is Big from the start and has something behind it at once.
+ */
+static inline void work_big_growth(void) {
+    fault_doing("growth of Big");
+    struct work_block *blocks[] = {work_slot(), work_slot(), work_slot()};
+    work_malloc(blocks[0], 3 * WORK_MIB);
+    work_malloc(blocks[1], 60 * WORK_KIB);
+    work_malloc(blocks[2], 65 * WORK_MIB);
+    for (size_t size = 5 * WORK_MIB; size < 80 * WORK_MIB; size += size / 3 / 16 * 16) {
+        for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
+            if (blocks[i]->p)
+                work_realloc(blocks[i], i == 2 ? size + 60 * WORK_MIB : size);
+        }
+    }
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
+        if (blocks[i]->p)
+            work_realloc(blocks[i], 12 * WORK_MIB); /* less than half: the end goes back */
+        if (blocks[i]->p)
+            work_realloc(blocks[i], i == 1 ? WORK_MIB : 14 * WORK_MIB);
+    }
+}
+
 static inline void work_growth(void) {
     fault_doing("realloc growth");
     struct work_block *block = work_slot();
@@ -199,9 +230,10 @@ static inline void work_growth(void) {
     for (size_t size = 24; size <= 300 * WORK_KIB; size = size * 2 - size / 8)
         work_realloc(block, size);
     work_realloc(block, 66 * WORK_MIB); /* Big from here on */
-    work_realloc(block, 65 * WORK_MIB); /* in place: more would copy, and touch, all of it */
+    work_realloc(block, 65 * WORK_MIB);
     work_realloc(block, 90 * WORK_KIB);
     work_realloc(block, 100);
+    work_big_growth();
 }
 
 struct work_thread {
@@ -287,7 +319,7 @@ static inline unsigned long work_round(void) {
     work_free_some(3, 1);
     work_threads();
     work_tier("Large again", 5, 64 * WORK_KIB + 1, 5 * WORK_MIB);
-    work_tier("Big again", 9, 64 * WORK_MIB + 1, 90 * WORK_MIB);
+    work_tier_again("Big again", 9, 64 * WORK_MIB + 1, 90 * WORK_MIB);
     work_free_some(1, 0);
     work_trim();
     return atomic_load(&g_work.nulls) - before;

@@ -82,3 +82,8 @@ int hak_prim_move(void *addr, size_t old_size, void *target, size_t new_size) {
                                           (long)new_size, MREMAP_MAYMOVE | MREMAP_FIXED,
                                           (long)(uintptr_t)target, 0));
 }
+
+int hak_prim_extend(void *addr, size_t old_size, size_t new_size) {
+    return hak_syscall_error(
+        hak_syscall6(SYS_mremap, (long)(uintptr_t)addr, (long)old_size, (long)new_size, 0, 0, 0));
+}

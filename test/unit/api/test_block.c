@@ -177,6 +177,41 @@ static void test_large(void **state) {
     harness_expect_foretold_abort(give_inside, &longest);
 }
 
+/* A block that realloc made Big, and moved: the pointers from before are freed ones. */
+static void give_outgrown(void *argument) {
+    const struct large_case *c = argument;
+    char *p = hakmem_malloc(c->size);
+    if (c->offset) /* Big, and then moved */
+        p = hakmem_realloc(p, 5 * HAK_MIB);
+    void *in_the_way = hakmem_malloc(70 * HAK_MIB);
+    char *moved = hakmem_realloc(p, c->size + 70 * HAK_MIB);
+    CHECK(moved != p);
+    hakmem_free(in_the_way);
+    foretell(c->entry, p, "double free", c->class_word, "none");
+    c->entry->call(p);
+}
+
+static void give_inside_outgrown(void *argument) {
+    const struct large_case *c = argument;
+    char *p = hakmem_realloc(hakmem_malloc(c->size), 5 * HAK_MIB);
+    foretell(c->entry, p + c->offset, "inside a block, not its start", "big", "none");
+    c->entry->call(p + c->offset);
+}
+
+static void test_outgrown(void **state) {
+    static const size_t offsets[] = {16, 4096, 65536, 2 * HAK_MIB, 5 * HAK_MIB - 1};
+    for (int entry = 0; entry < ENTRY_COUNT; entry++) {
+        struct large_case from_large = {&g_entries[entry], 300000, 0, "large"};
+        struct large_case from_big = {&g_entries[entry], 300000, 1, "big"};
+        harness_expect_foretold_abort(give_outgrown, &from_large);
+        harness_expect_foretold_abort(give_outgrown, &from_big);
+        for (size_t i = 0; i < sizeof offsets / sizeof offsets[0]; i++) {
+            from_big.offset = offsets[i];
+            harness_expect_foretold_abort(give_inside_outgrown, &from_big);
+        }
+    }
+}
+
 /* A freed block's address lies inside a new, larger one: it is now inside that. */
 static void give_stale(void *argument) {
     char *first = hakmem_malloc(300000);
@@ -375,6 +410,9 @@ static void check_right_after_realloc(void *argument) {
     p = hakmem_realloc(p, resize->to);
     CHECK(p != NULL);
     hakmem_free_sized(p, resize->to);
+    /* again, where a Big one may lie in what is kept of the first */
+    p = hakmem_realloc(hakmem_malloc(resize->from), resize->to);
+    hakmem_free_sized(p, resize->to);
     hakmem_free(in_the_way);
 }
 
@@ -387,6 +425,10 @@ static void check_right_when_aligned(void *argument) {
             char *p = hakmem_aligned_alloc((size_t)1 << log2, sizes[i]);
             CHECK(p != NULL);
             hakmem_free_aligned_sized(p, (size_t)1 << log2, sizes[i]);
+            p = hakmem_aligned_alloc((size_t)1 << log2, sizes[i]);
+            p = hakmem_realloc(p, 2 * sizes[i] + 4097);
+            CHECK(p != NULL);
+            hakmem_free_sized(p, 2 * sizes[i] + 4097);
         }
     }
 }
@@ -407,6 +449,13 @@ static void test_right_sizes_after_realloc(void **state) {
                                {3 * HAK_MIB, HAK_MIB},
                                {50 * HAK_MIB, 60 * HAK_MIB},
                                {70 * HAK_MIB, 100 * HAK_MIB},
+                               {100, 4 * HAK_MIB},
+                               {3 * HAK_MIB, 4 * HAK_MIB},
+                               {3 * HAK_MIB, 200 * HAK_MIB},
+                               {100 * HAK_MIB, 40 * HAK_MIB},
+                               {100 * HAK_MIB, 4 * HAK_MIB},
+                               {100 * HAK_MIB, 3 * HAK_MIB},
+                               {100 * HAK_MIB, 100},
                                {100 * HAK_MIB, 66 * HAK_MIB}};
     for (size_t i = 0; i < sizeof resizes / sizeof resizes[0]; i++)
         harness_expect_text(check_right_after_realloc, &resizes[i], "");
@@ -448,11 +497,17 @@ static void test_canary(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_foreign),     cmocka_unit_test(test_large),
-        cmocka_unit_test(test_stale),       cmocka_unit_test(test_small),
-        cmocka_unit_test(test_checks),      cmocka_unit_test(test_wrong_size),
-        cmocka_unit_test(test_right_sizes), cmocka_unit_test(test_right_sizes_aligned),
-        cmocka_unit_test(test_canary),      cmocka_unit_test(test_right_sizes_after_realloc),
+        cmocka_unit_test(test_foreign),
+        cmocka_unit_test(test_large),
+        cmocka_unit_test(test_stale),
+        cmocka_unit_test(test_outgrown),
+        cmocka_unit_test(test_small),
+        cmocka_unit_test(test_checks),
+        cmocka_unit_test(test_wrong_size),
+        cmocka_unit_test(test_right_sizes),
+        cmocka_unit_test(test_right_sizes_aligned),
+        cmocka_unit_test(test_canary),
+        cmocka_unit_test(test_right_sizes_after_realloc),
     };
     harness_start();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,9 +8,13 @@
 
 #include <hakmem/hakmem.h>
 
+#include <sys/resource.h>
+
 #include "api/block.h"
+#include "arena/pagemap.h"
 #include "base/bits.h"
 #include "large/span.h"
+#include "stats/ledger.h"
 #include "unit/harness.h"
 
 /* Sizes around every change of tier, and some between. */
@@ -148,11 +152,13 @@ static void test_calloc_zero(void **state) {
             hakmem_free(q);
         }
     }
-    char *big = hakmem_calloc(70, HAK_MIB);
-    check_block(big, 70 * HAK_MIB);
-    for (size_t at = 0; at < 70 * HAK_MIB; at += 4096)
-        CHECK_EQUAL(big[at], 0);
-    hakmem_free(big);
+    for (int round = 0; round < 2; round++) { /* a new mapping, then the same */
+        char *big = hakmem_calloc(70, HAK_MIB);
+        check_block(big, 70 * HAK_MIB);
+        CHECK(harness_is_zero(big, 70 * HAK_MIB));
+        memset(big, 0xff, hakmem_malloc_usable_size(big));
+        hakmem_free(big);
+    }
 }
 
 /* ---- realloc ---- */
@@ -219,12 +225,16 @@ static void test_realloc_small_in_place(void **state) {
     }
 }
 
+static bool is_big(const void *p) {
+    return hak_pagemap_tag(hak_unit_of(p)) == HAK_KIND_BIG;
+}
+
 static void resize_large(void *argument) {
     char *p = hakmem_malloc(10 * HAK_MIB);
     CHECK(hakmem_realloc(p, HAK_MIB) == p); /* units at the end go back */
     CHECK(hakmem_malloc_usable_size(p) < HAK_MIB + HAK_UNIT_SIZE);
-    CHECK(hakmem_realloc(p, 10 * HAK_MIB) == p); /* and are taken again */
-    CHECK(hakmem_malloc_usable_size(p) >= 10 * HAK_MIB);
+    CHECK(hakmem_realloc(p, 3 * HAK_MIB) == p); /* and are taken again */
+    CHECK(hakmem_malloc_usable_size(p) >= 3 * HAK_MIB);
     write_ends(p);
     CHECK(hakmem_realloc(p, HAK_MID_MAX + 1) == p);
     char *q = hakmem_realloc(p, HAK_MID_MAX - 100); /* another tier */
@@ -233,26 +243,172 @@ static void resize_large(void *argument) {
     hakmem_free(q);
 
     /* in the way of the next: it moves, with room to grow into */
-    p = hakmem_malloc(HAK_MIB);
-    char *next = hakmem_malloc(300000);
-    q = hakmem_realloc(p, 2 * HAK_MIB);
+    p = hakmem_malloc(3 * HAK_MIB + HAK_MIB / 2);
+    char *next = hakmem_malloc(3 * HAK_MIB + HAK_MIB / 2);
+    q = hakmem_realloc(p, 3 * HAK_MIB + HAK_MIB / 4 * 3);
     CHECK(q != p);
-    CHECK(hakmem_malloc_usable_size(q) >= 2 * HAK_MIB);
-    CHECK(hakmem_realloc(q, 2 * HAK_MIB + HAK_MIB / 2) == q);
+    CHECK(hakmem_malloc_usable_size(q) >= 3 * HAK_MIB + HAK_MIB / 4 * 3);
+    CHECK(hakmem_realloc(q, 4 * HAK_MIB - HAK_UNIT_SIZE) == q);
     hakmem_free(q);
     hakmem_free(next);
 
+    /* Big: while half is used, it stays; with less, its end goes back, down to 4 MiB */
+    hakmem_malloc_trim(0); /* none is kept that is larger */
     p = hakmem_malloc(100 * HAK_MIB);
     CHECK(hakmem_realloc(p, 66 * HAK_MIB) == p);
+    CHECK(hakmem_realloc(p, 51 * HAK_MIB) == p);
     CHECK(hakmem_realloc(p, 100 * HAK_MIB) == p);
-    q = hakmem_realloc(p, 64 * HAK_MIB);
-    CHECK(q != p);
-    CHECK(hakmem_malloc_usable_size(q) < 65 * HAK_MIB);
+    CHECK(hakmem_malloc_usable_size(p) < 101 * HAK_MIB);
+    CHECK(hakmem_realloc(p, 30 * HAK_MIB) == p);
+    CHECK(hakmem_malloc_usable_size(p) < 31 * HAK_MIB);
+    CHECK(hakmem_realloc(p, 7 * HAK_MIB) == p);
+    CHECK(hakmem_malloc_usable_size(p) < 8 * HAK_MIB);
+    write_ends(p);
+    CHECK(hakmem_realloc(p, 4 * HAK_MIB) == p);
+    CHECK(!is_big(q = hakmem_realloc(p, 3 * HAK_MIB)));
+    CHECK(hakmem_malloc_usable_size(q) < 4 * HAK_MIB);
     hakmem_free(q);
 }
 
 static void test_realloc_large(void **state) {
     harness_expect_well(resize_large, NULL);
+}
+
+/* From 4 MiB on what grows is Big, whatever it was; what is allocated so large is not. */
+static void become_big(void *argument) {
+    static const size_t from[] = {1,           100,
+                                  5000,        60000,
+                                  70000,       HAK_MIB,
+                                  3 * HAK_MIB, 4 * HAK_MIB - 1,
+                                  4 * HAK_MIB, 4 * HAK_MIB - 8};
+    for (size_t i = 0; i < sizeof from / sizeof from[0]; i++) {
+        size_t kept = hak_min(from[i], 200000);
+        unsigned char *p = hakmem_malloc(from[i]);
+        CHECK(!is_big(p));
+        fill(p, kept);
+        if (from[i] < 2 * HAK_MIB) {
+            p = hakmem_realloc(p, 4 * HAK_MIB - 100);
+            check_filled(p, kept);
+            CHECK(!is_big(p));
+        }
+        p = hakmem_realloc(p, 4 * HAK_MIB + HAK_UNIT_SIZE);
+        check_block((char *)p, 4 * HAK_MIB + HAK_UNIT_SIZE);
+        check_filled(p, kept);
+        CHECK(is_big(p));
+        p = hakmem_realloc(p, 70 * HAK_MIB);
+        check_block((char *)p, 70 * HAK_MIB);
+        check_filled(p, kept);
+        CHECK(is_big(p));
+        write_ends((char *)p);
+        hakmem_free(p);
+    }
+    char *p = hakmem_realloc(NULL, 30 * HAK_MIB);
+    CHECK(!is_big(p));
+    char *q = hakmem_realloc(p, 31 * HAK_MIB); /* into what is free behind it: nothing is copied */
+    CHECK(q == p);
+    char *in_the_way = hakmem_malloc(HAK_MIB);
+    q = hakmem_realloc(p, 60 * HAK_MIB);
+    CHECK(is_big(q));
+    hakmem_free(in_the_way);
+    hakmem_free(q);
+}
+
+static void test_realloc_becomes_big(void **state) {
+    harness_expect_well(become_big, NULL);
+}
+
+/* By an eighth each time from 16 bytes on, beside others: above 4 MiB page tables move, no bytes. */
+static void grow_beside_others(void *argument) {
+    enum { BLOCKS = 3 };
+    unsigned char *held[BLOCKS] = {NULL};
+    size_t kept = 0;
+    for (size_t size = 16; size < 300 * HAK_MIB / HARNESS_SLOWNESS; size += hak_max(16, size / 8)) {
+        for (int i = 0; i < BLOCKS; i++) {
+            held[i] = hakmem_realloc(held[i], size);
+            check_block((char *)held[i], size);
+            check_filled(held[i], kept);
+            if (size <= 200000)
+                fill(held[i], size);
+            else
+                held[i][size - 1] = 1;
+        }
+        kept = size <= 200000 ? size : kept;
+    }
+    uint64_t moved = hak_ledger_read(HAK_CALL_MREMAP, HAK_CAUSE_BIG_GROW).count;
+    CHECK(moved > 10);
+    CHECK(moved < BLOCKS * 50);
+    for (int i = 0; i < BLOCKS; i++)
+        hakmem_free(held[i]);
+}
+
+static void test_realloc_growth(void **state) {
+    harness_expect_well(grow_beside_others, NULL);
+}
+
+/* The address book is full of others: what would be Big is Large, up to what Large can be. */
+static void grow_without_places(void *argument) {
+    void *out;
+    hakmem_malloc_trim(0); /* nothing is kept that would serve */
+    unsigned char *p = hakmem_malloc(100000);
+    fill(p, 100000);
+    while (hak_vm_reserve(HAK_UNIT_SIZE, HAK_UNIT_SIZE, HAK_CAUSE_BIG, &out) == 0)
+        ;
+    p = hakmem_realloc(p, 5 * HAK_MIB);
+    check_block((char *)p, 5 * HAK_MIB);
+    CHECK(!is_big(p));
+    p = hakmem_realloc(p, 63 * HAK_MIB);
+    check_block((char *)p, 63 * HAK_MIB);
+    check_filled(p, 100000);
+    p[63 * HAK_MIB - 1] = 1;
+    expect_no_memory(hakmem_realloc(p, 70 * HAK_MIB));
+    check_filled(p, 100000);
+    char *small = hakmem_malloc(100); /* another arena can still be had: the last lines are kept */
+    for (int i = 0; i < 40; i++)
+        CHECK(hakmem_malloc(50 * HAK_MIB) != NULL);
+    hakmem_free(small);
+    hakmem_free(p);
+}
+
+static void test_realloc_without_places(void **state) {
+    harness_expect_well(grow_without_places, NULL);
+}
+
+/* What is kept of freed Big blocks is given up before an allocation or a growth fails. */
+static void run_short_of_addresses(void *argument) {
+    char *held = hakmem_malloc(100 * HAK_MIB);
+    char *in_the_way = hakmem_malloc(100 * HAK_MIB);
+    char *kept = hakmem_malloc(200 * HAK_MIB);
+    hakmem_free(kept);
+    CHECK(harness_is_readable(kept));
+    struct rlimit limit = {HAK_MIB,
+                           RLIM_INFINITY}; /* less than there is: nothing more can be had */
+    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+    errno = 0;
+    expect_no_memory(hakmem_malloc(150 * HAK_MIB));
+    CHECK(!harness_is_readable(kept));
+    limit.rlim_cur = RLIM_INFINITY;
+    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+
+    kept = hakmem_malloc(200 * HAK_MIB);
+    hakmem_free(kept);
+    limit.rlim_cur = HAK_MIB;
+    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+    expect_no_memory(hakmem_realloc(held, 150 * HAK_MIB));
+    CHECK(!harness_is_readable(kept));
+    CHECK(hakmem_realloc(held, 80 * HAK_MIB) == held);
+    CHECK(hakmem_realloc(held, 30 * HAK_MIB) == held);
+    limit.rlim_cur = RLIM_INFINITY;
+    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+    hakmem_free(held);
+    hakmem_free(in_the_way);
+}
+
+static void test_short_of_addresses(void **state) {
+    struct rlimit limit;
+    CHECK(getrlimit(RLIMIT_AS, &limit) == 0);
+    if (limit.rlim_cur != RLIM_INFINITY)
+        skip();
+    harness_expect_well(run_short_of_addresses, NULL);
 }
 
 /* A block that grows by little steps, its neighbourhood taken, moves a few times, not always. */
@@ -267,7 +423,8 @@ static void test_realloc_moves_seldom(void **state) {
         char *q = hakmem_realloc(p, size);
         check_block(q, size);
         moves += q != p;
-        CHECK(moves < MOVES_MAX); /* by half each time, from 70 KB to 65 MB: 17 */
+        CHECK(moves <
+              MOVES_MAX); /* by half each time, from 70 KB to 4 MB: 10; then at each doubling */
         p = q;
     }
     for (int i = 0; i < OTHERS; i++)
@@ -430,6 +587,10 @@ int main(void) {
         cmocka_unit_test(test_realloc_small_in_place),
         cmocka_unit_test(test_realloc_large),
         cmocka_unit_test(test_realloc_moves_seldom),
+        cmocka_unit_test(test_realloc_becomes_big),
+        cmocka_unit_test(test_realloc_growth),
+        cmocka_unit_test(test_realloc_without_places),
+        cmocka_unit_test(test_short_of_addresses),
         cmocka_unit_test(test_free_keeps_errno),
         cmocka_unit_test(test_null),
         cmocka_unit_test(test_sized_free),

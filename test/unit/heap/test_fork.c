@@ -9,6 +9,7 @@
  */
 
 #include "heap/fork.h"
+#include "large/big.h"
 #include "unit/heap/heap_use.h"
 
 enum { CLASS = 4, THREADS = 3, FORKS = 40 / HARNESS_SLOWNESS, SLOTS = 64 };
@@ -242,12 +243,68 @@ static void test_from_new_thread(void **state) {
     harness_expect_well(fork_from_new_thread, NULL);
 }
 
+/* ---- Big blocks ---- */
+
+enum { BIG_SIZE = 65 << 20, BIG_FORKS = 30 / HARNESS_SLOWNESS };
+
+/* In and out of the cache of freed mappings, whose lock fork may find taken at any moment. */
+static void churn_big(int turn) {
+    bool is_zeroed;
+    int *p = hak_big_alloc(BIG_SIZE, 16, &is_zeroed);
+    CHECK(p != NULL);
+    *p = turn;
+    CHECK_EQUAL(hak_big_free(p), HAK_MISUSE_NONE);
+    if (turn % 16 == 0)
+        hak_big_purge(0, 0, HAK_CAUSE_TRIM);
+}
+
+static void *churn_big_until_over(void *argument) {
+    for (int turn = 0; !atomic_load_explicit(&g_load.is_over, memory_order_relaxed); turn++)
+        churn_big(turn);
+    return NULL;
+}
+
+static void churn_big_in_child(void *argument) {
+    for (int turn = 0; turn < 40; turn++)
+        churn_big(turn);
+    int *kept = argument;
+    CHECK_EQUAL(*kept, 4711);
+    kept = hak_big_resize(kept, 3 * (size_t)BIG_SIZE);
+    CHECK(kept != NULL);
+    CHECK_EQUAL(*kept, 4711);
+    CHECK_EQUAL(hak_big_free(kept), HAK_MISUSE_NONE);
+}
+
+static void fork_beside_big(void *argument) {
+    bool is_zeroed;
+    pthread_t threads[THREADS];
+    heap_use_start(7, 63);
+    CHECK_EQUAL(hak_fork_init(), 0);
+    uint64_t random = 5;
+    churn(&random); /* makes the first arena, and with it the window */
+    int *kept = hak_big_alloc(BIG_SIZE, 16, &is_zeroed);
+    CHECK(kept != NULL);
+    *kept = 4711;
+    for (int i = 0; i < THREADS; i++)
+        threads[i] = harness_thread(churn_big_until_over, NULL);
+    for (int i = 0; i < BIG_FORKS; i++)
+        harness_expect_well(churn_big_in_child, kept);
+    atomic_store(&g_load.is_over, true);
+    for (int i = 0; i < THREADS; i++)
+        harness_join(threads[i]);
+    CHECK_EQUAL(*kept, 4711);
+    CHECK_EQUAL(hak_big_stats().count, 1);
+}
+
+static void test_beside_big(void **state) {
+    harness_expect_well(fork_beside_big, NULL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_under_load),
-        cmocka_unit_test(test_alone),
-        cmocka_unit_test(test_other_handlers),
-        cmocka_unit_test(test_from_new_thread),
+        cmocka_unit_test(test_under_load),     cmocka_unit_test(test_alone),
+        cmocka_unit_test(test_other_handlers), cmocka_unit_test(test_from_new_thread),
+        cmocka_unit_test(test_beside_big),
     };
     harness_start();
     return cmocka_run_group_tests(tests, NULL, NULL);

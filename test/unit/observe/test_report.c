@@ -42,7 +42,7 @@ static void start(void) {
     for (int i = 1; i < SMALL_COUNT; i++)
         CHECK(hak_magazine_pop(CLASS * 16) != NULL);
     g_held.large = hak_span_alloc(5 * HAK_UNIT_SIZE, 16, &is_zeroed);
-    g_held.big = hak_big_alloc(65 * HAK_MIB, 16);
+    g_held.big = hak_big_alloc(65 * HAK_MIB, 16, &is_zeroed);
     CHECK(g_held.large != NULL);
     CHECK(g_held.big != NULL);
 }
@@ -64,8 +64,10 @@ static void check_totals(void *argument) {
     CHECK_EQUAL(totals.pool_free, 0);
     CHECK_EQUAL(totals.pool_given_back, 0);
     CHECK(totals.metadata > sizeof(struct hak_heap));
-    CHECK_EQUAL(totals.committed - totals.big_bytes,
-                hak_ledger_read(HAK_CALL_MPROTECT, HAK_CAUSE_ARENA_COMMIT).bytes);
+    CHECK_EQUAL(totals.big_cached, 0);
+    size_t arena_committed = hak_ledger_read(HAK_CALL_MPROTECT, HAK_CAUSE_ARENA_COMMIT).bytes;
+    CHECK_EQUAL(totals.committed - totals.big_bytes, arena_committed);
+    CHECK_EQUAL(hak_totals_trimmable(&totals), 0);
     size_t in_use = totals.small_out + totals.large_bytes + totals.big_bytes;
     CHECK_EQUAL(hak_totals_in_use(&totals), in_use);
     CHECK_EQUAL(hak_totals_rest(&totals), totals.committed - in_use);
@@ -76,8 +78,14 @@ static void check_totals(void *argument) {
     CHECK_EQUAL(totals.large_count + totals.big_count, 0);
     CHECK_EQUAL(totals.large_bytes + totals.big_bytes, 0);
     CHECK_EQUAL(totals.pool_free, 5 * HAK_UNIT_SIZE);
+    CHECK_EQUAL(totals.big_cached, 65 * HAK_MIB); /* kept, and part of what is usable */
+    CHECK_EQUAL(totals.committed, arena_committed + 65 * HAK_MIB);
+    CHECK_EQUAL(hak_totals_trimmable(&totals), 65 * HAK_MIB + 5 * HAK_UNIT_SIZE);
     hak_pool_purge(HAK_CAUSE_TRIM);
+    CHECK_EQUAL(hak_big_purge(0, 0, HAK_CAUSE_TRIM), 65 * HAK_MIB);
     totals = hak_totals();
+    CHECK_EQUAL(totals.committed, arena_committed);
+    CHECK_EQUAL(hak_totals_trimmable(&totals), 0);
     CHECK_EQUAL(totals.pool_given_back, 5 * HAK_UNIT_SIZE);
 }
 
@@ -161,6 +169,7 @@ static void print_report(void *argument) {
     CHECK_EQUAL(value_of(report, "\nhakmem: bytes small-out "), totals.small_out);
     CHECK_EQUAL(value_of(report, "\nhakmem: bytes large "), totals.large_bytes);
     CHECK_EQUAL(value_of(report, "\nhakmem: bytes big "), totals.big_bytes);
+    CHECK_EQUAL(value_of(report, "\nhakmem: bytes big-cached "), totals.big_cached);
     CHECK_EQUAL(value_of(report, "\nhakmem: count large "), 1);
     CHECK_EQUAL(value_of(report, "\nhakmem: count big "), 1);
     CHECK_EQUAL(value_of(report, "\nhakmem: count heaps "), 1);

@@ -1,7 +1,7 @@
 /* test/unit/prim/test_memory.c — mapping primitives against the kernel. SPDX-License-Identifier: MIT */
 
 /*
- * Goal: map, unmap, protect and purge do what prim.h says, return errno values, and leave errno.
+ * Goal: each memory primitive does what prim.h says, returns errno values, and leaves errno.
  * Method: ask the kernel what became of the range: reads and writes by system call (which fail with
  * EFAULT instead of faulting), /proc/self/maps for protection, mincore for residency.
  */
@@ -132,6 +132,84 @@ static void test_purge(void **state) {
     unmap(p, PAGES);
 }
 
+/* Where the kernel can: all ranges, and nothing between them; else an error, and we live without. */
+static void test_purge_ranges(void **state) {
+    char *p = map_anywhere(8, HAK_ACCESS_READ_WRITE);
+    memset(p, 7, 8 * g_test.page);
+    const struct hak_prim_range ranges[] = {
+        {p + g_test.page, g_test.page}, {p + 5 * g_test.page, 2 * g_test.page}, {p, g_test.page}};
+    int error = hak_prim_purge_ranges(ranges, 3);
+    for (size_t i = 0; i < 8; i++) {
+        bool is_in_range = i <= 1 || i == 5 || i == 6;
+        CHECK(error || is_resident(p + i * g_test.page) == !is_in_range);
+        if (error == 0 || !is_in_range)
+            CHECK_EQUAL(p[i * g_test.page], is_in_range ? 0 : 7);
+    }
+    memset(p, 8, 8 * g_test.page);
+    unmap(p, 8);
+    /* what is not mapped: said so, by whatever name */
+    CHECK(hak_prim_purge_ranges(ranges, 3) != 0);
+    if (error)
+        skip();
+}
+
+/* A wish: the kernel may lack huge pages. The range is as usable as before. */
+static void test_advise_huge(void **state) {
+    size_t pages = ((size_t)4 << 20) / g_test.page;
+    char *p = map_anywhere(pages, HAK_ACCESS_READ_WRITE);
+    p[0] = 7;
+    int error = hak_prim_advise_huge(p, pages * g_test.page);
+    CHECK(error == 0 || error == EINVAL);
+    CHECK_EQUAL(p[0], 7);
+    memset(p, 8, pages * g_test.page);
+    unmap(p, pages);
+    CHECK(hak_prim_advise_huge(p, g_test.page) != 0);
+}
+
+static void test_move(void **state) {
+    char *p = map_anywhere(4, HAK_ACCESS_READ_WRITE);
+    char *target = map_anywhere(9, HAK_ACCESS_NONE);
+    memset(p, 7, 4 * g_test.page);
+    CHECK_EQUAL(
+        hak_prim_move(p + g_test.page, 2 * g_test.page, target + g_test.page, 6 * g_test.page), 0);
+    CHECK(!harness_is_readable(p + g_test.page));
+    CHECK(!harness_is_readable(p + 2 * g_test.page));
+    CHECK_EQUAL(p[0], 7);
+    CHECK_EQUAL(p[3 * g_test.page], 7);
+    CHECK(!harness_is_readable(target));
+    CHECK(!harness_is_readable(target + 7 * g_test.page));
+    for (size_t i = 0; i < 2 * g_test.page; i++)
+        CHECK_EQUAL(target[g_test.page + i], 7);
+    CHECK(harness_is_zero(target + 3 * g_test.page, 4 * g_test.page));
+    memset(target + g_test.page, 8, 6 * g_test.page);
+    unmap(p, 1);
+    unmap(p + 3 * g_test.page, 1);
+    unmap(target, 9);
+}
+
+static void test_extend(void **state) {
+    char *p = map_anywhere(8, HAK_ACCESS_READ_WRITE);
+    memset(p, 7, 8 * g_test.page);
+    unmap(p + 2 * g_test.page, 4);
+    CHECK_EQUAL(hak_prim_extend(p, 2 * g_test.page, 5 * g_test.page), 0);
+    CHECK_EQUAL(p[0], 7);
+    CHECK_EQUAL(p[2 * g_test.page - 1], 7);
+    CHECK(harness_is_zero(p + 2 * g_test.page, 3 * g_test.page));
+    memset(p, 8, 5 * g_test.page);
+    CHECK(!harness_is_readable(p + 5 * g_test.page));
+    /* up to what lies behind, and no further */
+    CHECK_EQUAL(hak_prim_extend(p, 5 * g_test.page, 7 * g_test.page), ENOMEM);
+    CHECK(!harness_is_readable(p + 5 * g_test.page));
+    CHECK_EQUAL(hak_prim_extend(p, 5 * g_test.page, 6 * g_test.page), 0);
+    CHECK_EQUAL(p[6 * g_test.page], 7);
+    /* several mappings, or none */
+    CHECK_EQUAL(hak_prim_protect(p, g_test.page, HAK_ACCESS_READ), 0);
+    unmap(p + 4 * g_test.page, 4);
+    CHECK_EQUAL(hak_prim_extend(p, 4 * g_test.page, 5 * g_test.page), EFAULT);
+    unmap(p, 4);
+    CHECK_EQUAL(hak_prim_extend(p, g_test.page, 2 * g_test.page), EFAULT);
+}
+
 static void test_addresses_cost_nothing(void **state) {
     /* More than any machine's memory: neither charged nor backed before it is made writable. */
     size_t size = (size_t)1 << 40;
@@ -153,6 +231,11 @@ static void test_errors_are_returned_and_errno_is_kept(void **state) {
     CHECK_EQUAL(hak_prim_unmap(p + 1, g_test.page), EINVAL);
     CHECK_EQUAL(hak_prim_protect(p, g_test.page, HAK_ACCESS_READ_WRITE), ENOMEM);
     CHECK_EQUAL(hak_prim_purge(p, g_test.page), ENOMEM);
+    CHECK_EQUAL(hak_prim_extend(p, g_test.page, 2 * g_test.page), EFAULT);
+    CHECK_EQUAL(hak_prim_move(p, g_test.page, p + 4 * g_test.page, g_test.page), EFAULT);
+    CHECK(hak_prim_advise_huge(p, g_test.page) != 0);
+    const struct hak_prim_range range = {p, g_test.page};
+    CHECK(hak_prim_purge_ranges(&range, 1) != 0);
     CHECK_EQUAL(errno, 12345);
 }
 
@@ -162,6 +245,10 @@ int main(void) {
         cmocka_unit_test(test_protection_is_private_and_never_executable),
         cmocka_unit_test(test_wanted_place),
         cmocka_unit_test(test_purge),
+        cmocka_unit_test(test_purge_ranges),
+        cmocka_unit_test(test_advise_huge),
+        cmocka_unit_test(test_move),
+        cmocka_unit_test(test_extend),
         cmocka_unit_test(test_addresses_cost_nothing),
         cmocka_unit_test(test_errors_are_returned_and_errno_is_kept),
     };

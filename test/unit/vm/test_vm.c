@@ -2,8 +2,8 @@
 
 /*
  * Goal: everything reserved lies in one window, aligned, disjoint, not accessible until committed;
- * released addresses are used again; strangers' mappings are stepped around; each system call is in
- * the ledger.
+ * released addresses are used again; strangers' mappings are stepped around; extents grow, shrink and
+ * move with their contents; each system call is in the ledger.
  * Method: a child per test, since the window is found once; reservations are compared with a shadow
  * of the ranges held; the kernel is asked whether memory is accessible.
  */
@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 
 #include "base/bits.h"
+#include "options/options.h"
 #include "prim/prim.h"
 #include "unit/harness.h"
 #include "vm/vm.h"
@@ -192,6 +193,51 @@ static void use_with_causes(void *argument) {
     check_cell(HAK_CALL_MPROTECT, HAK_CAUSE_TRIM, 1, GRANULE);
 }
 
+/* Many ranges by one call where the kernel can; where it cannot, it is asked once. */
+static void purge_ranges(void *argument) {
+    hak_vm_init();
+    size_t page = hak_vm_page_size();
+    char *p = reserve(GRANULE, GRANULE);
+    CHECK_EQUAL(hak_vm_commit(p, GRANULE, HAK_CAUSE_ARENA_COMMIT), 0);
+    memset(p, 7, GRANULE);
+    const struct hak_prim_range ranges[] = {{p, page}, {p + GRANULE - page, page}};
+    int error = hak_vm_purge_ranges(ranges, 2, HAK_CAUSE_EPOCH);
+    check_cell(HAK_CALL_PROCESS_MADVISE, HAK_CAUSE_EPOCH, 1, 2 * page);
+    for (size_t i = page; i < GRANULE - page; i += page)
+        CHECK_EQUAL(p[i], 7);
+    if (error) {
+        CHECK_EQUAL(hak_vm_purge_ranges(ranges, 2, HAK_CAUSE_EPOCH), ENOSYS);
+        check_cell(HAK_CALL_PROCESS_MADVISE, HAK_CAUSE_EPOCH, 1, 2 * page);
+        return;
+    }
+    CHECK(harness_is_zero(p, page));
+    CHECK(harness_is_zero(p + GRANULE - page, page));
+    CHECK(harness_is_writable(p));
+}
+
+static void test_purge_ranges(void **state) {
+    harness_expect_well(purge_ranges, NULL);
+}
+
+static void advise_huge(void *argument) {
+    hak_vm_init();
+    hak_options.huge = *(uint32_t *)argument;
+    CHECK_EQUAL(hak_vm_has_huge(), hak_options.huge != HAK_HUGE_OFF && hak_vm_page_size() == 4096);
+    char *p = reserve(64 * GRANULE, 32 * GRANULE);
+    hak_vm_advise_huge(p, 64 * GRANULE, HAK_CAUSE_HUGE); /* nothing is usable yet */
+    check_cell(HAK_CALL_MADVISE, HAK_CAUSE_HUGE, hak_vm_has_huge(),
+               hak_vm_has_huge() ? 64 * GRANULE : 0);
+    CHECK_EQUAL(hak_vm_commit(p, 64 * GRANULE, HAK_CAUSE_ARENA_COMMIT), 0);
+    memset(p, 1, 64 * GRANULE);
+    release(p, 64 * GRANULE);
+}
+
+static void test_advise_huge(void **state) {
+    uint32_t modes[] = {HAK_HUGE_OFF, HAK_HUGE_AUTO, HAK_HUGE_ON};
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++)
+        harness_expect_well(advise_huge, &modes[i]);
+}
+
 static void test_ledger(void **state) {
     harness_expect_well(use_with_causes, NULL);
 }
@@ -282,6 +328,159 @@ static void test_random(void **state) {
     harness_expect_well(reserve_at_random, NULL);
 }
 
+/* ---- extents ---- */
+
+static struct hak_vm_extent extent_map(size_t reserved, size_t usable) {
+    struct hak_vm_extent extent = {NULL, reserved, usable};
+    CHECK_EQUAL(hak_vm_extent_map(&extent, 32 * GRANULE, HAK_ACCESS_READ_WRITE, HAK_CAUSE_BIG), 0);
+    CHECK_EQUAL((uintptr_t)extent.start % (32 * GRANULE), 0);
+    CHECK_EQUAL(extent.reserved, reserved);
+    CHECK_EQUAL(extent.usable, usable);
+    return extent;
+}
+
+/* The extent's own marks from one granule to another. */
+static void mark(const struct hak_vm_extent *extent, size_t from, size_t to) {
+    for (size_t i = from; i < to; i++)
+        ((char *)extent->start)[i * GRANULE] = (char)(i + 1);
+}
+
+static void check_marks(const struct hak_vm_extent *extent, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        CHECK_EQUAL(((char *)extent->start)[i * GRANULE], (char)(i + 1));
+    CHECK(harness_is_writable((char *)extent->start + extent->usable - 1));
+    CHECK(!harness_is_readable((char *)extent->start + extent->usable));
+}
+
+static void resize_extent(void *argument) {
+    hak_vm_init();
+    reserve(GRANULE, GRANULE);
+    struct hak_vm_extent extent = extent_map(40 * GRANULE, 8 * GRANULE);
+    check_cell(HAK_CALL_MMAP, HAK_CAUSE_BIG, 1, 8 * GRANULE); /* the rest is only booked */
+    mark(&extent, 0, 8);
+    check_marks(&extent, 8);
+    CHECK_EQUAL(hak_vm_extent_grow(&extent, 40 * GRANULE, HAK_CAUSE_BIG_GROW), 0);
+    check_cell(HAK_CALL_MREMAP, HAK_CAUSE_BIG_GROW, 1, 32 * GRANULE);
+    check_marks(&extent, 8);
+    CHECK(harness_is_zero((char *)extent.start + 8 * GRANULE, 32 * GRANULE));
+    mark(&extent, 8, 40);
+    CHECK_EQUAL(hak_vm_extent_shrink(&extent, 3 * GRANULE, HAK_CAUSE_BIG), 0);
+    check_cell(HAK_CALL_MUNMAP, HAK_CAUSE_BIG, 1, 37 * GRANULE);
+    CHECK_EQUAL(extent.reserved, 40 * GRANULE);
+    check_marks(&extent, 3);
+    /* its addresses are still its own, and more behind them can be had as far as they are free */
+    struct hak_vm_extent other = extent_map(8 * GRANULE, GRANULE);
+    CHECK((char *)other.start == (char *)extent.start + 64 * GRANULE);
+    hak_vm_extent_widen(&extent, 39 * GRANULE);
+    CHECK_EQUAL(extent.reserved, 40 * GRANULE);
+    hak_vm_extent_widen(&extent, 50 * GRANULE);
+    CHECK_EQUAL(extent.reserved, 50 * GRANULE);
+    hak_vm_extent_widen(&extent, 1000 * GRANULE);
+    CHECK_EQUAL(extent.reserved, 64 * GRANULE);
+    hak_vm_extent_widen(&other, hak_vm_window().size * 2);
+    CHECK((char *)other.start + other.reserved ==
+          (char *)hak_vm_window().base + hak_vm_window().size);
+    CHECK_EQUAL(hak_vm_extent_grow(&extent, 63 * GRANULE, HAK_CAUSE_BIG_GROW), 0);
+    check_marks(&extent, 3);
+    release(other.start, other.usable);
+    CHECK(reserve(GRANULE, GRANULE) != extent.start);
+    release(extent.start, extent.usable);
+    CHECK(!harness_is_readable(extent.start));
+    struct hak_vm_extent again = extent_map(64 * GRANULE, GRANULE);
+    CHECK(again.start == extent.start); /* all of it was given back, and all of the other's */
+    hak_vm_extent_widen(&again, hak_vm_window().size * 2);
+    CHECK((char *)again.start + again.reserved ==
+          (char *)hak_vm_window().base + hak_vm_window().size);
+}
+
+static void test_extent(void **state) {
+    harness_expect_well(resize_extent, NULL);
+}
+
+static struct hak_vm_extent extent_target(size_t reserved, size_t usable) {
+    struct hak_vm_extent extent = {NULL, reserved, usable};
+    CHECK_EQUAL(hak_vm_extent_map(&extent, 32 * GRANULE, HAK_ACCESS_NONE, HAK_CAUSE_BIG_GROW), 0);
+    CHECK(!harness_is_readable(extent.start));
+    return extent;
+}
+
+static void move_extent(void *argument) {
+    hak_vm_init();
+    reserve(GRANULE, GRANULE);
+    struct hak_vm_extent from = extent_map(40 * GRANULE, 40 * GRANULE);
+    mark(&from, 0, 40);
+    for (int round = 0; round < 20; round++) {
+        size_t usable = from.usable + (round % 2 ? 0 : 4 * GRANULE);
+        struct hak_vm_extent to = extent_target(usable * 2, usable);
+        CHECK_EQUAL(hak_vm_extent_move(&from, &to, HAK_CAUSE_BIG_GROW), 0);
+        CHECK(!harness_is_readable(from.start));
+        CHECK(!harness_is_readable((char *)from.start + from.usable - 1));
+        check_marks(&to, 40);
+        /* what was moved grows in place like what was not: it is still one mapping */
+        CHECK_EQUAL(hak_vm_extent_grow(&to, usable + 4 * GRANULE, HAK_CAUSE_BIG_GROW), 0);
+        check_marks(&to, 40);
+        char *gap = reserve(GRANULE, GRANULE); /* the old place is free */
+        CHECK(gap <= (char *)from.start || (char *)to.start < (char *)from.start);
+        release(gap, GRANULE);
+        from = to;
+    }
+    check_cell(HAK_CALL_MREMAP, HAK_CAUSE_BIG_GROW, 40,
+               hak_ledger_read(HAK_CALL_MREMAP, HAK_CAUSE_BIG_GROW).bytes);
+    release(from.start, from.usable);
+}
+
+static void test_extent_move(void **state) {
+    harness_expect_well(move_extent, NULL);
+}
+
+/* Refused: the source is as it was, the target is gone, and its place can be had again. */
+static void move_extent_in_vain(void *argument) {
+    hak_vm_init();
+    reserve(GRANULE, GRANULE);
+    size_t page = hak_vm_page_size();
+    struct hak_vm_extent from = extent_map(50 * GRANULE, 40 * GRANULE);
+    mark(&from, 0, 40);
+    CHECK_EQUAL(hak_prim_protect((char *)from.start + page, page, HAK_ACCESS_READ), 0);
+    for (int round = 0; round < 3; round++) {
+        struct hak_vm_extent to = extent_target(80 * GRANULE, 60 * GRANULE);
+        CHECK_EQUAL(hak_vm_extent_move(&from, &to, HAK_CAUSE_BIG_GROW), EFAULT);
+        check_marks(&from, 40);
+        struct hak_vm_extent again = extent_map(80 * GRANULE, GRANULE);
+        CHECK(again.start == to.start);
+        CHECK(!harness_is_readable((char *)again.start + GRANULE));
+        release(again.start, again.usable);
+    }
+    CHECK_EQUAL(hak_vm_extent_grow(&from, 41 * GRANULE, HAK_CAUSE_BIG_GROW), EFAULT);
+    CHECK_EQUAL(from.usable, 40 * GRANULE);
+}
+
+static void test_extent_move_in_vain(void **state) {
+    harness_expect_well(move_extent_in_vain, NULL);
+}
+
+/* A stranger in the addresses behind: told from growth, and left alone by everything. */
+static void meet_stranger_behind(void *argument) {
+    void *out;
+    hak_vm_init();
+    reserve(GRANULE, GRANULE);
+    struct hak_vm_extent extent = extent_map(40 * GRANULE, 8 * GRANULE);
+    char *stranger = (char *)extent.start + 20 * GRANULE;
+    CHECK_EQUAL(hak_prim_map(stranger, GRANULE, HAK_ACCESS_READ_WRITE, &out), 0);
+    *stranger = 7;
+    mark(&extent, 0, 8);
+    CHECK_EQUAL(hak_vm_extent_grow(&extent, 40 * GRANULE, HAK_CAUSE_BIG_GROW), ENOMEM);
+    check_marks(&extent, 8);
+    CHECK_EQUAL(hak_vm_extent_grow(&extent, 20 * GRANULE, HAK_CAUSE_BIG_GROW), 0);
+    CHECK_EQUAL(hak_vm_extent_shrink(&extent, 8 * GRANULE, HAK_CAUSE_BIG), 0);
+    check_marks(&extent, 8);
+    release(extent.start, extent.usable);
+    CHECK_EQUAL(*stranger, 7);
+}
+
+static void test_extent_stranger(void **state) {
+    harness_expect_well(meet_stranger_behind, NULL);
+}
+
 /* ---- strangers ---- */
 
 static void meet_strangers(void *argument) {
@@ -368,9 +567,12 @@ static void test_refusals(void **state) {
     harness_expect_well(be_refused, NULL);
 }
 
-/* As many reservations as the book has lines: then ENOMEM, and room again after one release. */
+/*
+ * As many reservations as the book has lines for Big blocks: then ENOMEM, and room again after one
+ * release; for arenas there are more.
+ */
 static void fill_book(void *argument) {
-    enum { ENOUGH = 17000 };
+    enum { ENOUGH = 17000, ARENA_LINES = 500 };
     void *out = NULL;
     char *last = NULL;
     size_t count = 0;
@@ -379,8 +581,15 @@ static void fill_book(void *argument) {
         last = out;
         count++;
     }
-    CHECK(count >= 16384);
+    CHECK(count >= 16380);
     CHECK(count < ENOUGH);
+    struct hak_vm_extent extent = {NULL, GRANULE, GRANULE};
+    CHECK_EQUAL(hak_vm_extent_map(&extent, GRANULE, HAK_ACCESS_NONE, HAK_CAUSE_BIG_GROW), ENOMEM);
+    release(last, GRANULE);
+    CHECK_EQUAL(hak_vm_reserve(GRANULE, GRANULE, HAK_CAUSE_BIG, &out), 0);
+    CHECK(out == last);
+    for (int i = 0; i < ARENA_LINES; i++)
+        last = reserve(GRANULE, GRANULE);
     release(last, GRANULE);
     CHECK(reserve(GRANULE, GRANULE) == last);
 }
@@ -445,13 +654,26 @@ static void test_fork(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_window),        cmocka_unit_test(test_first_alignment),
-        cmocka_unit_test(test_first_release), cmocka_unit_test(test_access),
-        cmocka_unit_test(test_table),         cmocka_unit_test(test_ledger),
-        cmocka_unit_test(test_gaps),          cmocka_unit_test(test_reuse),
-        cmocka_unit_test(test_random),        cmocka_unit_test(test_strangers),
-        cmocka_unit_test(test_refusals),      cmocka_unit_test(test_book_full),
-        cmocka_unit_test(test_threads),       cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_window),
+        cmocka_unit_test(test_first_alignment),
+        cmocka_unit_test(test_first_release),
+        cmocka_unit_test(test_access),
+        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_ledger),
+        cmocka_unit_test(test_gaps),
+        cmocka_unit_test(test_reuse),
+        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_strangers),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_book_full),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_purge_ranges),
+        cmocka_unit_test(test_advise_huge),
+        cmocka_unit_test(test_extent),
+        cmocka_unit_test(test_extent_move),
+        cmocka_unit_test(test_extent_move_in_vain),
+        cmocka_unit_test(test_extent_stranger),
     };
     harness_start();
     return cmocka_run_group_tests(tests, NULL, NULL);

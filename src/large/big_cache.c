@@ -1,0 +1,98 @@
+/* src/large/big_cache.c — freed Big mappings, kept for the next block. SPDX-License-Identifier: MIT */
+
+#include "large/big_cache.h"
+
+#include "base/fatal.h"
+#include "base/lock.h"
+
+struct cache_entry {
+    struct hak_vm_extent extent;
+    uint64_t put_ms;
+};
+
+/* entries[0 … count): oldest first. bytes == sum of usable over them. */
+static struct {
+    struct hak_lock lock;
+    size_t count;                                  /* [lock] */
+    size_t bytes;                                  /* [lock] */
+    struct cache_entry entries[HAK_BIG_CACHE_MAX]; /* [lock] */
+} g_big_cache = {.lock = HAK_LOCK_INIT(HAK_RANK_LARGE)};
+
+static struct hak_vm_extent cache_remove_locked(size_t index) {
+    struct hak_vm_extent extent = g_big_cache.entries[index].extent;
+    hak_assert(index < g_big_cache.count);
+    hak_assert(extent.usable <= g_big_cache.bytes);
+    g_big_cache.bytes -= extent.usable;
+    g_big_cache.count--;
+    for (size_t i = index; i < g_big_cache.count; i++)
+        g_big_cache.entries[i] = g_big_cache.entries[i + 1];
+    return extent;
+}
+
+bool hak_big_cache_take(size_t size_min, size_t size_max, size_t align, struct hak_vm_extent *out) {
+    size_t best = HAK_BIG_CACHE_MAX;
+    size_t best_size = size_max;
+    hak_lock_acquire(&g_big_cache.lock);
+    for (size_t i = 0; i < g_big_cache.count; i++) {
+        const struct hak_vm_extent *extent = &g_big_cache.entries[i].extent;
+        if (extent->usable < size_min || extent->usable > best_size ||
+            (uintptr_t)extent->start % align != 0)
+            continue;
+        best = i; /* of equals the newest: more of it is in the processor's caches */
+        best_size = extent->usable;
+    }
+    if (best < HAK_BIG_CACHE_MAX)
+        *out = cache_remove_locked(best);
+    hak_lock_release(&g_big_cache.lock);
+    return best < HAK_BIG_CACHE_MAX;
+}
+
+void hak_big_cache_put(const struct hak_vm_extent *extent, uint64_t now_ms, size_t bytes_max,
+                       struct hak_big_extents *rejected) {
+    rejected->count = 0;
+    if (extent->usable > bytes_max) {
+        rejected->list[rejected->count++] = *extent;
+        return;
+    }
+    hak_lock_acquire(&g_big_cache.lock);
+    while (g_big_cache.count == HAK_BIG_CACHE_MAX ||
+           (g_big_cache.count > 0 && g_big_cache.bytes > bytes_max - extent->usable))
+        rejected->list[rejected->count++] = cache_remove_locked(0);
+    g_big_cache.entries[g_big_cache.count++] = (struct cache_entry){*extent, now_ms};
+    g_big_cache.bytes += extent->usable;
+    hak_lock_release(&g_big_cache.lock);
+}
+
+void hak_big_cache_drain(uint64_t now_ms, uint64_t age_ms, struct hak_big_extents *drained) {
+    drained->count = 0;
+    hak_lock_acquire(&g_big_cache.lock);
+    for (size_t i = 0; i < g_big_cache.count;) {
+        /* Read before a block came in just now, the clock may be behind it. */
+        uint64_t put_ms = g_big_cache.entries[i].put_ms;
+        uint64_t kept_ms = now_ms > put_ms ? now_ms - put_ms : 0;
+        if (kept_ms >= age_ms)
+            drained->list[drained->count++] = cache_remove_locked(i);
+        else
+            i++;
+    }
+    hak_lock_release(&g_big_cache.lock);
+}
+
+size_t hak_big_cache_bytes(void) {
+    hak_lock_acquire(&g_big_cache.lock);
+    size_t bytes = g_big_cache.bytes;
+    hak_lock_release(&g_big_cache.lock);
+    return bytes;
+}
+
+void hak_big_cache_fork_prepare(void) HAK_NO_LOCK_ANALYSIS {
+    hak_lock_acquire_for_fork(&g_big_cache.lock);
+}
+
+void hak_big_cache_fork_parent(void) HAK_NO_LOCK_ANALYSIS {
+    hak_lock_release(&g_big_cache.lock);
+}
+
+void hak_big_cache_fork_child(void) {
+    hak_lock_reset(&g_big_cache.lock);
+}
