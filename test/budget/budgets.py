@@ -27,6 +27,12 @@ HELLO_FAULTS_MAX = 27       # likewise
 HELLO_RUNS = 21
 BOUNDARY_BRACKETS_MIN = 50  # 29 sizes, alone and 256 at a time
 STEADY_ROUNDS = 100000
+# What a program makes by the passing of time, whatever its sizes: twice a second memory that was free for
+# an epoch goes back, and once the limits of its control group are read. Of a whole run, some seconds:
+TIMED_PURGES = ("madvise", "process_madvise")
+TIMED_PURGES_MAX = 64
+TIMED_LOOK_UPS = ("openat", "read", "close")
+TIMED_LOOK_UPS_MAX = 24
 TRACE_TIMEOUT_S = 900
 SKIPPED = 77                # for ctest
 
@@ -112,9 +118,16 @@ def check_boundaries(library, programs, rounds, **options):
     check(traced.status == 0 and traced.library_seen and
           len(traced.brackets) >= BOUNDARY_BRACKETS_MIN,
           f"bench_boundaries {rounds}, {mode}: {len(traced.brackets)} steady states")
+    purges = look_ups = 0
     for label, calls in traced.brackets.items():
         size, batch = label.split()
-        check(not calls, f"{mode}: size {size}, {batch} at a time: {told(calls)} own calls")
+        purges += sum(calls[call] for call in TIMED_PURGES)
+        look_ups += sum(calls[call] for call in TIMED_LOOK_UPS)
+        steady = {call: count for call, count in calls.items()
+                  if call not in TIMED_PURGES + TIMED_LOOK_UPS}
+        check(not steady, f"{mode}: size {size}, {batch} at a time: {told(steady)} own calls")
+    check(purges <= TIMED_PURGES_MAX and look_ups <= TIMED_LOOK_UPS_MAX,
+          f"{mode}: epochs made {purges} own calls, looking for limits {look_ups}")
 
 
 def main():

@@ -84,16 +84,15 @@ enum { MARK_EVERY = 4096 };
 static void block_sign(char *p) {
     size_t size = g_shadow.size_class->size;
     for (size_t at = 0; at < size; at += MARK_EVERY)
-        *(uintptr_t *)(p + at) = (uintptr_t)p + at;
-    *(uintptr_t *)(p + size - sizeof(uintptr_t)) = (uintptr_t)p;
+        memcpy(p + at, &(uintptr_t){(uintptr_t)p + at}, sizeof(uintptr_t));
+    memcpy(p + size - sizeof(uintptr_t), &(uintptr_t){(uintptr_t)p}, sizeof(uintptr_t));
 }
 
 static void block_check(const char *p) {
     size_t size = g_shadow.size_class->size;
-    const uintptr_t *last = (const uintptr_t *)(p + size - sizeof(uintptr_t));
     for (size_t at = 0; at < size; at += MARK_EVERY)
-        CHECK_EQUAL(*(const uintptr_t *)(p + at), (uintptr_t)p + at);
-    CHECK_EQUAL(*last, (uintptr_t)p);
+        CHECK(memcmp(p + at, &(uintptr_t){(uintptr_t)p + at}, sizeof(uintptr_t)) == 0);
+    CHECK(memcmp(p + size - sizeof(uintptr_t), &(uintptr_t){(uintptr_t)p}, sizeof(uintptr_t)) == 0);
 }
 
 static size_t shadow_slab(hak_unit head) {
