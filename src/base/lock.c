@@ -34,6 +34,13 @@ static void lock_note_release(const struct hak_lock *lock) {
 static void lock_note_check(const struct hak_lock *lock) {
     hak_check(t_lock_held[lock->rank] > 0);
 }
+
+static unsigned lock_noted(void) {
+    unsigned count = 0;
+    for (unsigned rank = 0; rank <= HAK_RANK_VM; rank++)
+        count += t_lock_held[rank];
+    return count;
+}
 #else
 static void lock_note_acquire(const struct hak_lock *lock, bool is_try) {
     (void)lock;
@@ -46,6 +53,10 @@ static void lock_note_release(const struct hak_lock *lock) {
 
 static void lock_note_check(const struct hak_lock *lock) {
     (void)lock;
+}
+
+static unsigned lock_noted(void) {
+    return 0;
 }
 #endif
 
@@ -112,6 +123,10 @@ void hak_lock_release(struct hak_lock *lock) HAK_NO_LOCK_ANALYSIS {
 void hak_lock_assert_held(const struct hak_lock *lock) {
     if (!lock_is_forking())
         lock_note_check(lock);
+}
+
+unsigned hak_lock_held_count(void) {
+    return lock_is_forking() ? 0 : lock_noted();
 }
 
 void hak_lock_fork_begin(void) {

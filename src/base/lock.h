@@ -37,6 +37,11 @@ struct HAK_CAPABILITY hak_lock {
 void hak_lock_acquire(struct hak_lock *lock) HAK_ACQUIRES(lock);
 bool hak_lock_try_acquire(struct hak_lock *lock) HAK_TRY_ACQUIRES(true, lock);
 void hak_lock_release(struct hak_lock *lock) HAK_RELEASES(lock);
+/*
+ * Locks the calling thread holds, in debug builds; 0 in others, and while it forks. For tests: what calls
+ * the kernel with a lock held?
+ */
+unsigned hak_lock_held_count(void);
 /* Debug builds abort unless the calling thread holds a lock of this rank. */
 void hak_lock_assert_held(const struct hak_lock *lock);
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/lock.h"
 #include "prim/prim.h"
 #include "real_prim.h"
 
@@ -26,6 +27,8 @@ static struct {
     _Atomic unsigned long failures[FAKE_SERIES_COUNT];
     _Atomic unsigned long breaches;
     _Atomic uint64_t clock_ahead_ms;
+    _Atomic uint64_t clock_stopped_at; /* 0: it runs */
+    _Atomic(void (*)(void)) hooks[FAKE_CALL_COUNT];
     _Atomic bool is_exit_registered;
     _Atomic bool is_fork_registered;
     atomic_flag lock; /* guards the rest */
@@ -36,8 +39,11 @@ static struct {
 } g_fake = {.lock = ATOMIC_FLAG_INIT};
 
 static const char *const g_fake_names[FAKE_CALL_COUNT] = {
-    "map",  "unmap", "protect",       "purge",    "purge-ranges", "huge",
-    "move", "limit", "exit-register", "exit-arm", "fork-register"};
+    "map",   "unmap",         "protect",  "purge",         "purge-ranges", "huge",      "move",
+    "limit", "exit-register", "exit-arm", "fork-register", "read-file",    "write-file"};
+
+static _Thread_local bool t_fake_is_in_hook;
+static _Thread_local bool t_fake_is_undoing; /* a growth was refused, or its undoing was */
 
 /* ---- the script ---- */
 
@@ -58,8 +64,25 @@ static uint64_t fake_random(uint64_t seed, uint64_t index) {
     return x ^ (x >> 31);
 }
 
+static void fake_check_locks(enum fake_call call);
+
+static void fake_run_hook(enum fake_call call) {
+    void (*hook)(void) = atomic_load(&g_fake.hooks[call]);
+    if (hook == NULL || t_fake_is_in_hook)
+        return;
+    t_fake_is_in_hook = true;
+    hook();
+    t_fake_is_in_hook = false;
+}
+
+void fake_prim_on(enum fake_call call, void (*hook)(void)) {
+    atomic_store(&g_fake.hooks[call], hook);
+}
+
 /* Counts the call in each series it belongs to; the error it shall fail with, or 0. */
 static int fake_script_answer(enum fake_call call) {
+    fake_check_locks(call);
+    fake_run_hook(call);
     static const int by_turns[] = {ENOMEM, EAGAIN, EINVAL, EPERM};
     const struct fake_script *script = &g_fake.script;
     unsigned long number = 0; /* of the call in the script's series, from 1 */
@@ -97,6 +120,8 @@ unsigned long fake_prim_failures(enum fake_call series) {
 }
 
 static int fake_answer(enum fake_call call, int error) {
+    if (call == FAKE_MAP || call == FAKE_PROTECT || call == FAKE_UNMAP)
+        t_fake_is_undoing = error != 0;
     for (int series = 0; error && series < FAKE_SERIES_COUNT; series++) {
         if (fake_is_in_series(call, (enum fake_call)series))
             atomic_fetch_add(&g_fake.failures[series], 1);
@@ -111,6 +136,14 @@ static int fake_breach(enum fake_call call, const char *what, uintptr_t addr, si
     fprintf(stderr, "# fake_prim: breach: %s(%#" PRIxPTR ", %#zx): %s\n", g_fake_names[call], addr,
             size, what);
     return fake_answer(call, EINVAL);
+}
+
+static void fake_check_locks(enum fake_call call) {
+    bool is_growth = call == FAKE_MAP || call == FAKE_PROTECT || call == FAKE_HUGE ||
+                     call == FAKE_LIMIT || call == FAKE_EXIT_REGISTER; /* the last two: start-up */
+    bool is_undoing = t_fake_is_undoing && (call == FAKE_UNMAP || call == FAKE_PURGE);
+    if (!is_growth && !is_undoing && hak_lock_held_count() > 0)
+        fake_breach(call, "a lock is held", 0, 0);
 }
 
 unsigned long fake_prim_breaches(void) {
@@ -257,7 +290,7 @@ int hak_prim_map(void *wanted, size_t size, enum hak_access access, void **out) 
     fake_lock();
     range_add_locked((uintptr_t)*out, (uintptr_t)*out + size);
     fake_unlock();
-    return 0;
+    return fake_answer(FAKE_MAP, 0);
 }
 
 int hak_prim_unmap(void *addr, size_t size) {
@@ -374,7 +407,24 @@ uintptr_t hak_prim_address_hint(void) {
 }
 
 uint64_t hak_prim_clock_ms(void) {
-    return real_hak_prim_clock_ms() + atomic_load(&g_fake.clock_ahead_ms);
+    uint64_t stopped_at = atomic_load(&g_fake.clock_stopped_at);
+    uint64_t now = stopped_at ? stopped_at : real_hak_prim_clock_ms();
+    return now + atomic_load(&g_fake.clock_ahead_ms);
+}
+
+void fake_prim_stop_clock(void) {
+    atomic_store(&g_fake.clock_stopped_at, real_hak_prim_clock_ms());
+}
+
+int hak_prim_read_file(const char *path, char *buffer, size_t capacity, size_t *size) {
+    int error = fake_script_answer(FAKE_READ_FILE);
+    return fake_answer(FAKE_READ_FILE,
+                       error ? error : real_hak_prim_read_file(path, buffer, capacity, size));
+}
+
+int hak_prim_write_file(const char *path, const char *text, size_t size) {
+    int error = fake_script_answer(FAKE_WRITE_FILE);
+    return fake_answer(FAKE_WRITE_FILE, error ? error : real_hak_prim_write_file(path, text, size));
 }
 
 void fake_prim_advance_clock(uint64_t ms) {

@@ -36,6 +36,8 @@ enum fake_call {
     FAKE_EXIT_REGISTER, /* hak_prim_thread_exit_register */
     FAKE_EXIT_ARM,      /* hak_prim_thread_exit_arm */
     FAKE_FORK_REGISTER, /* hak_prim_fork_register */
+    FAKE_READ_FILE,     /* hak_prim_read_file */
+    FAKE_WRITE_FILE,    /* hak_prim_write_file */
     FAKE_CALL_COUNT,
     FAKE_ANY_MEMORY = FAKE_CALL_COUNT, /* map … move, numbered as one series */
     FAKE_ANY,                          /* all of the above */
@@ -67,8 +69,16 @@ unsigned long fake_prim_calls(enum fake_call series);
 /* Those that returned an error, whoever refused: script, machine or system. */
 unsigned long fake_prim_failures(enum fake_call series);
 
+/*
+ * Runs `hook` inside each call of that kind, before the kernel is asked, in the thread that makes it;
+ * not inside the calls that it makes itself. NULL: no more.
+ */
+void fake_prim_on(enum fake_call call, void (*hook)(void));
+
 /* Makes hak_prim_clock_ms() go ahead of the real clock by as much more. */
 void fake_prim_advance_clock(uint64_t ms);
+/* From now on it moves only when it is told to. */
+void fake_prim_stop_clock(void);
 
 /* Bytes mapped now, and the most since fake_prim_reset_peak(). */
 size_t fake_prim_mapped(void);
@@ -76,8 +86,10 @@ size_t fake_prim_mapped_peak(void);
 void fake_prim_reset_peak(void);
 
 /*
- * Breaches of prim.h's contract since the process started: addresses or sizes that are no multiples
- * of the OS page, calls on memory that was not mapped here, hooks registered twice.
+ * Breaches of contract since the process started. Of prim.h's: addresses or sizes that are no multiples
+ * of the OS page, calls on memory that was not mapped here, hooks registered twice. Of docs/concurrency.md's,
+ * in debug builds: with a lock held nothing but growth is asked of the kernel, and what undoes a growth
+ * that was refused.
  */
 unsigned long fake_prim_breaches(void);
 

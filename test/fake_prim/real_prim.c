@@ -14,6 +14,8 @@
 #define hak_prim_advise_huge real_hak_prim_advise_huge
 #define hak_prim_purge_ranges real_hak_prim_purge_ranges
 #define hak_prim_clock_ms real_hak_prim_clock_ms
+#define hak_prim_read_file real_hak_prim_read_file
+#define hak_prim_write_file real_hak_prim_write_file
 #define hak_prim_page_size real_hak_prim_page_size
 #define hak_prim_address_space_limit real_hak_prim_address_space_limit
 #define hak_prim_address_hint real_hak_prim_address_hint

@@ -12,6 +12,8 @@ int real_hak_prim_purge_ranges(const struct hak_prim_range *ranges, size_t count
 int real_hak_prim_advise_huge(void *addr, size_t size);
 int real_hak_prim_move(void *addr, size_t old_size, void *target, size_t new_size);
 uint64_t real_hak_prim_clock_ms(void);
+int real_hak_prim_read_file(const char *path, char *buffer, size_t capacity, size_t *size);
+int real_hak_prim_write_file(const char *path, const char *text, size_t size);
 size_t real_hak_prim_page_size(void);
 int real_hak_prim_address_space_limit(size_t *out);
 uintptr_t real_hak_prim_address_hint(void);

@@ -243,8 +243,24 @@ static void test_reset_in_child(void **state) HAK_NO_LOCK_ANALYSIS {
     CHECK(can_another_thread_take());
 }
 
+/* What tests of other layers ask: debug builds know, others say 0. */
+static void test_held_count(void **state) HAK_NO_LOCK_ANALYSIS {
+    struct hak_lock lower = HAK_LOCK_INIT(HAK_RANK_HEAP);
+    CHECK_EQUAL(hak_lock_held_count(), 0);
+    hak_lock_acquire(&lower);
+    hak_lock_acquire(&g_test.lock);
+    CHECK_EQUAL(hak_lock_held_count(), HAK_DEBUG >= 1 ? 2 : 0);
+    hak_lock_fork_begin();
+    CHECK_EQUAL(hak_lock_held_count(), 0);
+    hak_lock_fork_end();
+    hak_lock_release(&g_test.lock);
+    hak_lock_release(&lower);
+    CHECK_EQUAL(hak_lock_held_count(), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_held_count),
         cmocka_unit_test(test_mutual_exclusion),
         cmocka_unit_test(test_sleepers),
         cmocka_unit_test(test_try),
