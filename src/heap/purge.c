@@ -69,5 +69,6 @@ void hak_heap_purge_fork_child(void) {
     struct hak_heap *heap = hak_registry_heap(g_purge.held_id);
     if (heap && g_purge.hold.slab_count > 0)
         hak_slab_release_held(heap->slabs, &g_purge.hold, false);
+    g_purge.hold.is_cut_off = false;
     g_purge.heap_id = 0;
 }

@@ -404,7 +404,7 @@ enum hak_misuse hak_slab_examine(const void *p, unsigned class_index) {
 
 enum {
     SLAB_IDLE_EPOCHS = 2,      /* until the free pages of a slab go back */
-    SLAB_IDLE_EPOCHS_HUGE = 3, /* the same in the huge lane: what is cut up stays so */
+    SLAB_IDLE_EPOCHS_HUGE = 3, /* the same in the huge lane, more: what is cut up stays so */
     SLAB_PURGE_PAGES_MIN =
         2 /* OS pages in a row: single ones are a third of the calls for little */
 };
@@ -451,31 +451,44 @@ static bool slab_gather_pages(struct hak_slab *slab, hak_unit unit,
     return true;
 }
 
-static bool slab_count_epoch(struct hak_slab *slab, hak_unit unit) {
+static bool slab_is_idle(const struct hak_slab *slab, hak_unit unit) {
     bool is_huge = hak_arena_of(unit)->lane == HAK_LANE_HUGE;
-    unsigned idle_max = is_huge ? SLAB_IDLE_EPOCHS_HUGE : SLAB_IDLE_EPOCHS;
-    if (slab->idle_epochs == HAK_SLAB_PURGED)
-        return false;
-    if (slab->idle_epochs < idle_max)
-        slab->idle_epochs++;
-    return slab->idle_epochs >= idle_max;
+    return slab->idle_epochs != HAK_SLAB_PURGED &&
+           slab->idle_epochs >= (is_huge ? SLAB_IDLE_EPOCHS_HUGE : SLAB_IDLE_EPOCHS);
+}
+
+static const uint8_t g_idle_bins[] = {HAK_SLAB_BIN_MANY, HAK_SLAB_BIN_EMPTY};
+
+static void set_count_epoch(struct hak_slab_set *set) {
+    for (unsigned i = 0; i < sizeof g_idle_bins; i++) {
+        struct hak_slab *slab;
+        for (hak_unit unit = set->bins[g_idle_bins[i]]; unit != HAK_UNIT_NONE; unit = slab->next) {
+            slab = slab_at(unit);
+            if (slab->idle_epochs < SLAB_IDLE_EPOCHS_HUGE)
+                slab->idle_epochs++;
+        }
+    }
 }
 
 bool hak_slab_set_hold_idle(struct hak_slab_set *set, unsigned class_index,
                             struct hak_slab_hold *hold) {
-    static const uint8_t bins[] = {HAK_SLAB_BIN_MANY, HAK_SLAB_BIN_EMPTY};
     const struct hak_size_class *size_class = &hak_size_classes[class_index];
-    for (unsigned i = 0; i < sizeof bins; i++) {
+    if (!hold->is_cut_off)
+        set_count_epoch(set);
+    hold->is_cut_off = false;
+    for (unsigned i = 0; i < sizeof g_idle_bins; i++) {
         hak_unit next;
-        for (hak_unit unit = set->bins[bins[i]]; unit != HAK_UNIT_NONE; unit = next) {
+        for (hak_unit unit = set->bins[g_idle_bins[i]]; unit != HAK_UNIT_NONE; unit = next) {
             struct hak_slab *slab = slab_at(unit);
             next = slab->next;
-            if (!slab_count_epoch(slab, unit))
+            if (!slab_is_idle(slab, unit))
                 continue;
             uint32_t before = hold->range_count;
             if (hold->slab_count == HAK_SLAB_HOLD_MAX ||
-                !slab_gather_pages(slab, unit, size_class, hold))
+                !slab_gather_pages(slab, unit, size_class, hold)) {
+                hold->is_cut_off = true;
                 return false;
+            }
             if (hold->range_count == before) {
                 slab->idle_epochs = HAK_SLAB_PURGED; /* nothing to be had */
                 continue;

@@ -104,6 +104,8 @@ enum { HAK_SLAB_HOLD_MAX = 512 };
 struct hak_slab_hold {
     uint32_t slab_count;
     uint32_t range_count;
+    bool
+        is_cut_off; /* the last set was too much for one hold: the epoch is counted, go on holding */
     hak_unit slabs[HAK_SLAB_HOLD_MAX];
     struct hak_prim_range
         ranges[HAK_PRIM_RANGES_MAX]; /* whole OS pages without a block that is out */
