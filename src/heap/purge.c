@@ -39,13 +39,13 @@ static bool purge_gather(struct hak_heap *heap) HAK_REQUIRES(heap->lock) {
 }
 
 bool hak_heap_purge_idle(bool is_new_epoch) {
-    if (is_new_epoch && g_purge.heap_id == 0) {
+    uint32_t count = hak_registry_count();
+    if (is_new_epoch && g_purge.heap_id == 0 && count > 0) {
         g_purge.heap_id = 1;
         g_purge.class_index = 1;
     }
     if (g_purge.heap_id == 0 || !hak_vm_can_purge_ranges())
         return false;
-    uint32_t count = hak_registry_count();
     while (g_purge.heap_id != 0 && g_purge.hold.range_count == 0) {
         struct hak_heap *heap = hak_registry_heap(g_purge.heap_id);
         hak_lock_acquire(&heap->lock);
