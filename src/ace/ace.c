@@ -38,7 +38,6 @@ enum {
     ACE_SLOTS_MIN = 4,
     ACE_SPARES_HARD_MAX = 8,
     ACE_SPARE_BYTES_MAX = 2 << 20, /* of one heap and class */
-    ACE_DELAY_MAX = 16,            /* epochs */
     ACE_EPOCH_MS = 500,            /* what events are counted per */
     ACE_EVENTS_MIN = 256,          /* per epoch: fewer are not worth a decision */
     ACE_CREATED_MIN = 64,          /* slabs made per epoch */
@@ -101,11 +100,11 @@ static uint16_t ace_capacity_first(unsigned class_index) {
     return size > HAK_UNIT_SIZE ? 0 : ace_slots(size, ACE_SLOTS_MAX, ACE_BYTES_MAX);
 }
 
-static uint16_t ace_capacity_hard_max(unsigned class_index) {
+uint16_t hak_ace_capacity_limit(unsigned class_index) {
     return ace_slots(hak_size_classes[class_index].size, ACE_SLOTS_HARD_MAX, ACE_BYTES_HARD_MAX);
 }
 
-static uint8_t ace_spares_hard_max(unsigned class_index) {
+uint8_t hak_ace_spares_limit(unsigned class_index) {
     size_t slab_bytes = hak_size_classes[class_index].units * HAK_UNIT_SIZE;
     return (uint8_t)hak_min(ACE_SPARE_BYTES_MAX / slab_bytes, ACE_SPARES_HARD_MAX);
 }
@@ -235,7 +234,7 @@ static void ace_judge_capacity(unsigned class_index) {
         hak_atomic_store_relaxed(&hak_heap_policy.capacity_max[class_index],
                                  (uint16_t)experiment->receipt.before);
     uint16_t max = hak_atomic_load_relaxed(&hak_heap_policy.capacity_max[class_index]);
-    if (step != ACE_FREE || events < ACE_EVENTS_MIN || max >= ace_capacity_hard_max(class_index))
+    if (step != ACE_FREE || events < ACE_EVENTS_MIN || max >= hak_ace_capacity_limit(class_index))
         return;
     uint16_t wanted = (uint16_t)(max * 2 + 1);
     hak_atomic_store_relaxed(&hak_heap_policy.capacity_max[class_index], wanted);
@@ -255,7 +254,8 @@ static void ace_judge_spares(unsigned class_index) {
         hak_atomic_store_relaxed(&hak_slab_policy.spares[class_index],
                                  (uint8_t)experiment->receipt.before);
     uint8_t spares = hak_atomic_load_relaxed(&hak_slab_policy.spares[class_index]);
-    if (step != ACE_FREE || created < ACE_CREATED_MIN || spares >= ace_spares_hard_max(class_index))
+    if (step != ACE_FREE || created < ACE_CREATED_MIN ||
+        spares >= hak_ace_spares_limit(class_index))
         return;
     hak_atomic_store_relaxed(&hak_slab_policy.spares[class_index], (uint8_t)(spares + 1));
     experiment_begin(experiment,
@@ -274,13 +274,13 @@ static void ace_judge_delay(void) {
     if (step == ACE_FAILED)
         delay = g_ace.delay.receipt.before;
     g_ace.calm_epochs = events < ACE_REGRET_MIN ? g_ace.calm_epochs + 1 : 0;
-    if (step == ACE_FREE && events >= ACE_REGRET_MIN && delay < ACE_DELAY_MAX) {
+    if (step == ACE_FREE && events >= ACE_REGRET_MIN && delay < HAK_ACE_DELAY_MAX) {
         experiment_begin(&g_ace.delay, (struct hak_receipt){.kind = HAK_ACE_DELAY,
                                                             .before = delay,
                                                             .after = delay * 2,
                                                             .evidence = events});
         delay *= 2;
-    } else if (step == ACE_FREE && g_ace.calm_epochs > 4 * ACE_DELAY_MAX && delay > 1) {
+    } else if (step == ACE_FREE && g_ace.calm_epochs > 4 * HAK_ACE_DELAY_MAX && delay > 1) {
         delay /= 2; /* memory that nobody wants again need not be kept long */
         g_ace.calm_epochs = 0;
     }

@@ -43,13 +43,19 @@ void hak_ace_init(enum hak_ace_mode mode, bool checks);
 /* An epoch has passed: judges the last decisions and takes new ones. One thread at a time. */
 void hak_ace_epoch(uint64_t now_ms);
 
+/* What no pressure and no saved policy goes beyond. */
+enum { HAK_ACE_DELAY_MAX = 16 }; /* epochs */
+uint16_t hak_ace_capacity_limit(unsigned class_index);
+uint8_t hak_ace_spares_limit(unsigned class_index);
+
 /* The newest receipt with a number below `below`; false: there is none any more. Any thread. */
 bool hak_ace_receipt_below(uint64_t below, struct hak_receipt *out);
 
 /*
  * The policy as text, a line each: `capacity BYTES SLOTS`, `spares BYTES SLABS`, `delay EPOCHS`. Writing
  * returns the text's length, cut to `size`; reading ignores lines it does not know, so that versions may
- * differ, and values beyond the limits.
+ * differ, values beyond the limits, and capacities below the first: what a run with checks=1 saved is no
+ * wish for a process without magazines.
  */
 size_t hak_ace_write_policy(char *text, size_t size);
 void hak_ace_read_policy(const char *text, size_t size);

@@ -9,9 +9,6 @@
 #include "slab/size_class.h"
 #include "slab/slab.h"
 
-/* Values beyond these are not ours. */
-enum { POLICY_CAPACITY_MAX = 4095, POLICY_SPARES_MAX = 8, POLICY_DELAY_MAX = 16 };
-
 static void policy_line(struct hak_text *text, const char *word, uint64_t a, uint64_t b) {
     hak_text_string(text, word);
     hak_text_string(text, " ");
@@ -65,6 +62,14 @@ static bool policy_is(const struct policy_words *line, const char *word) {
     return i == line->word_size && word[i] == 0;
 }
 
+static void policy_set_capacity(unsigned class_index, uint64_t slots) {
+    size_t now = hak_atomic_load_relaxed(&hak_heap_policy.capacity_max[class_index]);
+    size_t first = hak_min(now, hak_heap_policy.capacity_start[class_index]);
+    if (slots >= first && slots <= hak_ace_capacity_limit(class_index) &&
+        (slots & (slots + 1)) == 0)
+        hak_atomic_store_relaxed(&hak_heap_policy.capacity_max[class_index], (uint16_t)slots);
+}
+
 void hak_ace_read_policy(const char *text, size_t size) {
     struct policy_words line;
     const char *end = text + size;
@@ -74,12 +79,11 @@ void hak_ace_read_policy(const char *text, size_t size) {
         uint64_t value = line.numbers[1];
         bool is_class = bytes >= 1 && bytes <= HAK_MID_MAX;
         unsigned class_index = is_class ? hak_size_class_of((size_t)bytes) : 0;
-        if (policy_is(&line, "capacity") && is_class && value <= POLICY_CAPACITY_MAX &&
-            (value & (value + 1)) == 0)
-            hak_atomic_store_relaxed(&hak_heap_policy.capacity_max[class_index], (uint16_t)value);
-        if (policy_is(&line, "spares") && is_class && value <= POLICY_SPARES_MAX)
+        if (policy_is(&line, "capacity") && is_class)
+            policy_set_capacity(class_index, value);
+        if (policy_is(&line, "spares") && is_class && value <= hak_ace_spares_limit(class_index))
             hak_atomic_store_relaxed(&hak_slab_policy.spares[class_index], (uint8_t)value);
-        if (policy_is(&line, "delay") && value >= 1 && value <= POLICY_DELAY_MAX)
+        if (policy_is(&line, "delay") && value >= 1 && value <= HAK_ACE_DELAY_MAX)
             hak_atomic_store_relaxed(&hak_pool_policy.delay, (uint32_t)value);
     }
 }
