@@ -78,7 +78,8 @@ static HAK_NOINLINE void *entry_realloc_slow(void *p, size_t size) {
     void *moved = hak_block_resize(p, size, &usable);
     if (moved)
         return moved;
-    moved = size > usable ? hak_block_alloc_growing(size, usable) : hakmem_malloc(size);
+    bool has_outgrown = size > usable && size > HAK_MID_MAX;
+    moved = has_outgrown ? hak_block_alloc_growing(size, usable) : hakmem_malloc(size);
     if (moved == NULL && size <= usable)
         return p; /* shrinking never fails: programs do not expect it to */
     if (moved == NULL)
