@@ -30,7 +30,8 @@ static const size_t boundary_sizes[] = {
     4095, 4096, 4097,                         /* the OS page among them */
     8191, 8192, 8193,                         /* where the origin's second tier began */
     32 * KIB - 1, 32 * KIB, 32 * KIB + 1,     /* half a unit */
-    64 * KIB - 1, 64 * KIB, 64 * KIB + 1,     /* Mid's end: one unit */
+    64 * KIB - 1, 64 * KIB, 64 * KIB + 1,     /* one unit */
+    256 * KIB - 1, 256 * KIB, 256 * KIB + 1,  /* Mid's end */
     MIB - 1, MIB, MIB + 1, 4 * MIB,           /* spans of many units */
     64 * MIB - 1,                             /* just inside Large */
 };

@@ -261,13 +261,14 @@ static size_t purge_detach(enum hak_lane which, struct purge_wish wish) {
 /* Calls the kernel for what is listed; false: it refused. Only this thread changes the list. */
 static bool purge_detached(enum hak_cause cause) {
     struct hak_prim_range ranges[POOL_PURGE_BATCH];
-    for (unsigned i = 0; i < g_pool.purging_count; i++)
+    const unsigned count = g_pool.purging_count;
+    for (unsigned i = 0; i < count; i++)
         ranges[i] = (struct hak_prim_range){hak_unit_address(g_pool.purging[i].first),
                                             g_pool.purging[i].length * HAK_UNIT_SIZE};
-    if (g_pool.purging_count > 1 && hak_vm_purge_ranges(ranges, g_pool.purging_count, cause) == 0)
+    if (count > 1 && hak_vm_purge_ranges(ranges, count, cause) == 0)
         return true;
     int error = 0;
-    for (unsigned i = 0; i < g_pool.purging_count && error == 0; i++)
+    for (unsigned i = 0; i < count && error == 0; i++)
         error = hak_vm_purge(ranges[i].start, ranges[i].size, cause);
     return error == 0;
 }

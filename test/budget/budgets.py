@@ -25,7 +25,7 @@ HELLO_CALLS_MAX = 6
 HELLO_RSS_KIB_MAX = 512     # over preloading an empty library
 HELLO_FAULTS_MAX = 27       # likewise
 HELLO_RUNS = 21
-BOUNDARY_BRACKETS_MIN = 50  # 29 sizes, alone and 256 at a time
+BOUNDARY_BRACKETS_MIN = 60  # 32 sizes, alone and 256 at a time
 STEADY_ROUNDS = 100000
 # What a program makes by the passing of time, whatever its sizes: twice a second memory that was free for
 # an epoch goes back, and once the limits of its control group are read. Of a whole run, some seconds:
