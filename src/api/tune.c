@@ -35,6 +35,7 @@ static void tune_touch(char *p, size_t size) {
     size_t page = hak_vm_page_size();
     for (size_t at = 0; at < size; at += page)
         *(volatile char *)(p + at) = 0;
+    *(volatile char *)(p + size - 1) = 0; /* a block need not start with a page */
 }
 
 static size_t tune_prewarm_small(unsigned class_index, size_t count) {
@@ -61,8 +62,9 @@ static size_t tune_prewarm_large(size_t size, size_t count) {
     for (size_t i = 0; i < made; i++)
         hakmem_free(blocks[i]);
     if (size <= HAK_LARGE_MAX) /* no epoch gives them back */
-        hak_atomic_add_relaxed(&hak_pool_policy.retain_units,
-                               made * (hak_align_up(size, HAK_UNIT_SIZE) / HAK_UNIT_SIZE));
+        hak_atomic_add_relaxed(
+            &hak_pool_policy.retain_units,
+            made * (hak_align_up(size + HAK_BLOCK_TAIL, HAK_UNIT_SIZE) / HAK_UNIT_SIZE));
     return made;
 }
 
