@@ -19,7 +19,8 @@ static void policy_line(struct hak_text *text, const char *word, uint64_t a, uin
 }
 
 size_t hak_ace_write_policy(char *text, size_t size) {
-    struct hak_text out = {.buffer = text, .capacity = size};
+    struct hak_text out = {.capacity = size};
+    out.buffer = text;
     policy_line(&out, "hakmem-policy", 1, HAK_CLASS_COUNT);
     for (unsigned class_index = 1; class_index < HAK_CLASS_COUNT; class_index++) {
         size_t bytes = hak_size_classes[class_index].size;

@@ -228,8 +228,8 @@ static bool purge_part(hak_unit first, enum hak_lane lane, bool whole_pages_only
 }
 
 struct purge_wish {
-    size_t units_max; /* in all */
-    uint32_t run_min; /* units: smaller parts stay */
+    size_t units_max;  /* in all */
+    uint32_t part_min; /* units: smaller ones stay */
     bool whole_pages_only;
 };
 
@@ -248,8 +248,9 @@ static size_t purge_detach(enum hak_lane which, struct purge_wish wish) {
             struct purge part;
             if (units >= wish.units_max || g_pool.purging_count == POOL_PURGE_BATCH)
                 return units;
-            if (run->dirty_count == 0 || run->length < wish.run_min ||
-                !purge_part(first, which, wish.whole_pages_only, wish.units_max - units, &part))
+            if (run->dirty_count == 0 ||
+                !purge_part(first, which, wish.whole_pages_only, wish.units_max - units, &part) ||
+                part.length < wish.part_min)
                 continue;
             units += hak_run_cut(runs, first, part.first, part.length);
             g_pool.purging[g_pool.purging_count++] = part;
@@ -367,7 +368,7 @@ size_t hak_pool_pay(void) {
         size_t debt = lane->debt;
         struct purge_wish wish = {
             .units_max = hak_min(debt, POOL_PAY_UNITS_MAX - paid),
-            .run_min = hak_vm_can_purge_ranges() ? 1 : POOL_SINGLE_UNITS_MIN,
+            .part_min = hak_vm_can_purge_ranges() ? 1 : POOL_SINGLE_UNITS_MIN,
             .whole_pages_only = lane->debt_epochs < POOL_PARTIAL_EPOCHS,
         };
         hak_lock_release(&g_pool.lock);

@@ -505,10 +505,11 @@ void hak_slab_release_held(struct hak_slab_set *sets, struct hak_slab_hold *hold
     while (hold->slab_count > 0) {
         hak_unit unit = hold->slabs[--hold->slab_count];
         struct hak_slab *slab = slab_at(unit);
+        bool is_clean = is_purged && slab->idle_epochs > 0; /* no block came home meanwhile */
         slab->is_held = false;
         unsigned class_index = slab->class_index;
         if (set_settle(&sets[class_index], slab, unit, &hak_size_classes[class_index]))
-            slab->idle_epochs = is_purged ? HAK_SLAB_PURGED : 0;
+            slab->idle_epochs = is_clean ? HAK_SLAB_PURGED : 0;
     }
     hold->range_count = 0;
 }

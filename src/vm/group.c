@@ -17,8 +17,8 @@ enum {
     GROUP_LEVELS_MAX = 6 /* groups on the way up */
 };
 
-/* bytes + 1; 0: not looked up. Two threads may both look. [A] */
-static struct { _Atomic size_t limit_plus_one; } g_group;
+/* Bytes; 0: not looked up. Two threads may both look. [A] */
+static struct { _Atomic size_t limit; } g_group;
 
 /* A hierarchy and the files of it that limit. */
 struct hierarchy {
@@ -108,14 +108,14 @@ static int group_read(const char *path, char *buffer, size_t capacity, size_t *s
 }
 
 size_t hak_vm_group_limit(void) {
-    size_t known = hak_atomic_load_relaxed(&g_group.limit_plus_one);
-    if (known != 0)
-        return known - 1;
+    size_t limit = hak_atomic_load_relaxed(&g_group.limit);
+    if (limit != 0)
+        return limit;
     char text[GROUP_TEXT_SIZE];
     size_t size = 0;
-    size_t limit = SIZE_MAX - 1;
+    limit = SIZE_MAX;
     if (group_read("/proc/self/cgroup", text, sizeof text, &size) == 0)
-        limit = hak_min(limit, hak_vm_group_limit_of(text, size, group_read));
-    hak_atomic_store_relaxed(&g_group.limit_plus_one, limit + 1);
+        limit = hak_max(hak_vm_group_limit_of(text, size, group_read), 1);
+    hak_atomic_store_relaxed(&g_group.limit, limit);
     return limit;
 }

@@ -642,7 +642,7 @@ static bool is_limit_free(void) {
     return limit.rlim_cur == RLIM_INFINITY;
 }
 
-static void set_limit(int what, rlim_t soft) {
+static void set_limit(__rlimit_resource_t what, rlim_t soft) {
     struct rlimit limit = {soft, RLIM_INFINITY};
     CHECK(setrlimit(what, &limit) == 0);
 }
