@@ -29,7 +29,7 @@ extern "C" {
  *
  * size       bytes; 0 yields a unique pointer that must be freed
  * returns    at least `size` usable bytes, contents indeterminate; NULL on failure
- * cost       one magazine pop up to 64 KiB; see ARCHITECTURE.md
+ * cost       one magazine pop up to 256 KiB, most often; see ARCHITECTURE.md
  * source     C17 7.22.3.4
  */
 void *hakmem_malloc(size_t size);

@@ -90,7 +90,7 @@ void *hak_slab_set_take_zeroed(struct hak_slab_set *set, unsigned class_index, u
 
 /*
  * Puts blocks back. Owner's lock held; all blocks' tags name this owner and class. Slabs that become
- * empty go to the pool, but one of a single unit. Stops at the first misuse: *done blocks were put
+ * empty go to the pool, beyond the spares. Stops at the first misuse: *done blocks were put
  * back and blocks[*done] is the culprit.
  */
 enum hak_misuse hak_slab_set_put(struct hak_slab_set *set, unsigned class_index,
