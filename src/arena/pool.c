@@ -36,7 +36,7 @@ enum {
     POOL_PARTIAL_EPOCHS = 2,
 };
 
-/* Bytes of one thing from which it has proved large (design §8; docs/decisions/e4-lanes.md). */
+/* Bytes of one thing from which it has proved large (docs/decisions/e4-lanes.md). */
 #define POOL_PROVED_BYTES ((size_t)256 << 10)
 /* Spans this large go to the huge lane whatever the process has. */
 #define POOL_HUGE_ALWAYS_BYTES HAK_SUPERSLAB_SIZE

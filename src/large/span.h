@@ -7,10 +7,11 @@
  *   ^ unit                                            ^ unit
  *
  * Blocks begin at different *colours*, multiples of a cache line below 4 KiB, where the rest has room
- * and no alignment was asked for: with equal low address bits a walk over 256 headers of blocks takes 20
- * times as long. Usable is the size asked for, rounded up to 4 KiB; the rest is realloc's. It stays in the shared pool, dirty, after free, and is
- * found there by best fit without a system call. The tag of its first unit says HAK_KIND_SPAN while
- * it lives and HAK_KIND_SPAN_FREED after: a double free is seen at once.
+ * and no alignment was asked for: with equal low address bits a walk over 256 headers of blocks takes
+ * three to five times as long (docs/decisions/e9-mid.md). Usable is the size asked for, rounded up to
+ * 4 KiB; the rest is realloc's. The span stays in the shared pool, dirty, after free, and is found there
+ * by best fit without a system call, until an epoch gives its memory back. The tag of its first unit says
+ * HAK_KIND_SPAN while it lives and HAK_KIND_SPAN_FREED after: a double free is seen at once.
  *
  * All functions: any thread.
  */
