@@ -7,6 +7,10 @@
  * fields are taken out of a buffer of fixed size byte by byte, which settles byte order and
  * alignment as well, and the limits are those of the kernel's own loader (fs/binfmt_elf.c,
  * load_elf_phdrs()): a program header table of exact entries and at most 64 KiB.
+ *
+ * A sanitizer's runtime is told by what the program asks the dynamic loader for, its own start-up function,
+ * be the runtime linked in (then the program exports it) or a library: one string in the table that
+ * PT_DYNAMIC's DT_STRTAB and DT_STRSZ describe.
  */
 #define _GNU_SOURCE
 #include "elf_probe.h"
@@ -21,6 +25,7 @@
 #include <unistd.h>
 
 enum { PROGRAM_HEADERS_BYTES_MAX = 65536 };
+enum { DYNAMIC_BYTES_MAX = 65536, STRINGS_BYTES_MAX = 64 << 20, STRINGS_PIECE = 65536 };
 
 /* The parts of an ELF header that matter here, for either class and byte order. */
 struct elf_header {
@@ -79,6 +84,112 @@ static bool read_header(int fd, struct elf_probe *probe, struct elf_header *head
            header->phoff <= INT64_MAX - PROGRAM_HEADERS_BYTES_MAX;
 }
 
+/* ---- sanitizers ---- */
+
+/* The last is all that gcc's -static-libasan leaves to see. */
+static const char *const sanitizer_symbols[] = {
+    "__asan_init", "__hwasan_init", "__tsan_init", "__msan_init", "__sanitizer_malloc_hook",
+};
+
+/* In a table of terminated strings; the first byte follows a terminator. */
+static bool has_sanitizer_in(const char *strings, size_t size) {
+    for (const char *at = strings; at < strings + size; at += strlen(at) + 1) {
+        if (at[0] != '_' || at[1] != '_') {
+            continue;
+        }
+        for (size_t i = 0; i < sizeof sanitizer_symbols / sizeof sanitizer_symbols[0]; i++) {
+            if (strcmp(at, sanitizer_symbols[i]) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Piece by piece; a string that a piece cuts off is read again with the next. */
+static bool search_strings(int fd, uint64_t offset, uint64_t size) {
+    static char piece[STRINGS_PIECE + 1];
+    uint64_t done = 0;
+    while (done < size) {
+        size_t count = size - done < STRINGS_PIECE ? (size_t)(size - done) : STRINGS_PIECE;
+        if (!read_at(fd, offset + done, piece, count)) {
+            return false;
+        }
+        piece[count] = '\0';
+        if (has_sanitizer_in(piece, count)) {
+            return true;
+        }
+        const char *last = memrchr(piece, '\0', count);
+        bool is_cut = done + count < size && last != NULL;
+        done += is_cut ? (uint64_t)(last - piece) + 1 : count;
+    }
+    return false;
+}
+
+/* Where the file has what the program will find at that address; false: nowhere. */
+static bool file_offset(int fd, const struct elf_probe *probe, const struct elf_header *header,
+                        uint64_t address, uint64_t *offset) {
+    for (uint64_t i = 0; i < header->phnum; i++) {
+        unsigned char bytes[sizeof(Elf64_Phdr)];
+        if (!read_at(fd, header->phoff + i * header->phentsize, bytes, header->phentsize)) {
+            return false;
+        }
+        uint64_t start = ELF_FIELD(probe, bytes, Phdr, p_vaddr);
+        uint64_t size = ELF_FIELD(probe, bytes, Phdr, p_filesz);
+        if (ELF_FIELD(probe, bytes, Phdr, p_type) == PT_LOAD && address >= start &&
+            address - start < size) {
+            *offset = ELF_FIELD(probe, bytes, Phdr, p_offset) + (address - start);
+            return *offset <= INT64_MAX - STRINGS_BYTES_MAX;
+        }
+    }
+    return false;
+}
+
+/* DT_STRTAB and DT_STRSZ of the dynamic section; whatever is missing stays 0. */
+static bool find_sanitizer_in(int fd, const struct elf_probe *probe,
+                              const struct elf_header *header, uint64_t offset, uint64_t size) {
+    size_t step = probe->elf_class == ELFCLASS64 ? sizeof(Elf64_Dyn) : sizeof(Elf32_Dyn);
+    uint64_t address = 0;
+    uint64_t strings_size = 0;
+    uint64_t strings;
+    if (size > DYNAMIC_BYTES_MAX || offset > INT64_MAX - DYNAMIC_BYTES_MAX) {
+        return false;
+    }
+    for (uint64_t at = 0; at + step <= size; at += step) {
+        unsigned char bytes[sizeof(Elf64_Dyn)];
+        if (!read_at(fd, offset + at, bytes, step)) {
+            return false;
+        }
+        uint64_t tag = ELF_FIELD(probe, bytes, Dyn, d_tag);
+        uint64_t value = ELF_FIELD(probe, bytes, Dyn, d_un);
+        if (tag == DT_NULL) {
+            break;
+        }
+        if (tag == DT_STRTAB) {
+            address = value;
+        } else if (tag == DT_STRSZ) {
+            strings_size = value;
+        }
+    }
+    bool is_found = address != 0 && strings_size <= STRINGS_BYTES_MAX &&
+                    file_offset(fd, probe, header, address, &strings);
+    return is_found && search_strings(fd, strings, strings_size);
+}
+
+static bool find_sanitizer(int fd, const struct elf_probe *probe, const struct elf_header *header) {
+    for (uint64_t i = 0; i < header->phnum; i++) {
+        unsigned char bytes[sizeof(Elf64_Phdr)];
+        if (!read_at(fd, header->phoff + i * header->phentsize, bytes, header->phentsize)) {
+            return false;
+        }
+        if (ELF_FIELD(probe, bytes, Phdr, p_type) == PT_DYNAMIC) {
+            return find_sanitizer_in(fd, probe, header, ELF_FIELD(probe, bytes, Phdr, p_offset),
+                                     ELF_FIELD(probe, bytes, Phdr, p_filesz));
+        }
+    }
+    return false;
+}
+
 static enum elf_kind find_loader(int fd, const struct elf_probe *probe,
                                  const struct elf_header *header) {
     for (uint64_t i = 0; i < header->phnum; i++) {
@@ -106,6 +217,7 @@ static struct elf_probe probe_descriptor(int fd) {
     struct elf_header header;
     probe.kind = is_known && read_header(fd, &probe, &header) ? find_loader(fd, &probe, &header)
                                                               : ELF_BROKEN;
+    probe.has_sanitizer = probe.kind == ELF_DYNAMIC && find_sanitizer(fd, &probe, &header);
     return probe;
 }
 

@@ -2,6 +2,7 @@
 #ifndef HAKMEM_CLI_ELF_PROBE_H
 #define HAKMEM_CLI_ELF_PROBE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum elf_kind {
@@ -15,10 +16,11 @@ enum elf_kind {
 struct elf_probe {
     enum elf_kind kind;
     /* The rest is valid for ELF_STATIC and ELF_DYNAMIC. */
-    uint8_t elf_class; /* ELFCLASS32, ELFCLASS64 */
-    uint8_t data;      /* ELFDATA2LSB, ELFDATA2MSB */
-    uint16_t machine;  /* EM_… */
-    uint16_t type;     /* ET_EXEC, ET_DYN */
+    uint8_t elf_class;  /* ELFCLASS32, ELFCLASS64 */
+    uint8_t data;       /* ELFDATA2LSB, ELFDATA2MSB */
+    uint16_t machine;   /* EM_… */
+    uint16_t type;      /* ET_EXEC, ET_DYN */
+    bool has_sanitizer; /* ELF_DYNAMIC: built with the address, thread or memory sanitizer */
 };
 
 /* Reads headers only; a truncated or hostile file costs no more than a sound one. */

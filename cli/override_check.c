@@ -5,6 +5,9 @@
  * for (AT_SECURE) when exec changes the user or group, or gives capabilities to anyone but root:
  * security/commoncap.c, cap_bprm_creds_from_file(). Root running a setuid-root program is no such
  * case.
+ *
+ * A sanitizer's runtime has a malloc of its own, which it finds errors with; before another library it
+ * refuses to start ("ASan runtime does not come first in initial library list").
  */
 #define _GNU_SOURCE
 #include "override_check.h"
@@ -58,15 +61,19 @@ static const char *privilege_obstacle(const char *program) {
     return NULL;
 }
 
-const char *override_obstacle(const char *program, const struct elf_probe *library) {
+struct override_obstacle override_obstacle(const char *program, const struct elf_probe *library) {
     struct elf_probe probe = elf_probe_file(program);
     bool is_elf = probe.kind == ELF_STATIC || probe.kind == ELF_DYNAMIC;
     if (is_elf && !is_of_same_machine(&probe, library)) {
-        return "is of another ELF class or machine than the library";
+        return (struct override_obstacle){"is of another ELF class or machine than the library",
+                                          false};
     }
     if (probe.kind == ELF_STATIC && !is_loader(program, &probe)) {
-        return "is statically linked";
+        return (struct override_obstacle){"is statically linked", false};
+    }
+    if (probe.has_sanitizer) {
+        return (struct override_obstacle){"is built with a sanitizer", true};
     }
     /* Without right to read a program one may still run it: privileges count for any kind. */
-    return privilege_obstacle(program);
+    return (struct override_obstacle){privilege_obstacle(program), false};
 }

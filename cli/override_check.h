@@ -4,12 +4,21 @@
 
 #include "elf_probe.h"
 
+#include <stdbool.h>
+
+struct override_obstacle {
+    /* A predicate for a sentence about the program ("is statically linked"); NULL: there is none. */
+    const char *predicate;
+    /* Preloading would take effect and break the program: it has to run without. */
+    bool is_harmful;
+};
+
 /*
- * override_obstacle — why preloading `library` into `program` would have no effect.
+ * override_obstacle — why preloading `library` into `program` would have no effect, or a bad one.
  *
- * returns  a predicate for a sentence about the program ("is statically linked"); NULL when nothing
- *          stands in the way, or nothing is known of the program
+ * returns  what stands in the way; a predicate of NULL when nothing does, or nothing is known of the
+ *          program
  */
-const char *override_obstacle(const char *program, const struct elf_probe *library);
+struct override_obstacle override_obstacle(const char *program, const struct elf_probe *library);
 
 #endif

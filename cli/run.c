@@ -35,7 +35,8 @@ static const char help[] =
     "  --help           this text\n"
     "\n"
     "A warning tells when hakmem cannot take effect: COMMAND is statically linked, has raised\n"
-    "privileges (setuid, setgid, file capabilities), or is of another kind of machine.\n"
+    "privileges (setuid, setgid, file capabilities), or is of another kind of machine. A program\n"
+    "built with a sanitizer, whose allocator is part of it, is left alone.\n"
     "\n"
     "environment   HAKMEM_LIBRARY  the library, unless --lib names it\n"
     "              LD_PRELOAD      kept; hakmem comes first\n"
@@ -171,22 +172,30 @@ static bool prepend_preload(const char *library) {
     return is_set;
 }
 
-/* Say so if the command would run without hakmem; false when the user does not want it then. */
-static bool check_override(const struct run_options *options, const struct elf_probe *library) {
+/*
+ * Say so if the command would run without hakmem; false when the user does not want it then.
+ * *has_preload: it is to be run with the library preloaded.
+ */
+static bool check_override(const struct run_options *options, const struct elf_probe *library,
+                           bool *has_preload) {
+    *has_preload = true;
     struct resolved_command resolved;
     if (!resolve_command(options->command, &resolved)) {
         return true; /* exec knows better, and has the right error number */
     }
-    const char *obstacle = resolved.loses_preload ? "is started by env without our LD_PRELOAD"
-                                                  : override_obstacle(resolved.program, library);
-    if (obstacle == NULL) {
+    struct override_obstacle obstacle = {"is started by env without our LD_PRELOAD", false};
+    if (!resolved.loses_preload) {
+        obstacle = override_obstacle(resolved.program, library);
+    }
+    if (obstacle.predicate == NULL) {
         return true;
     }
     if (options->is_strict) {
-        cli_say("error", "%s %s: not run (--strict)", resolved.program, obstacle);
+        cli_say("error", "%s %s: not run (--strict)", resolved.program, obstacle.predicate);
         return false;
     }
-    cli_say("warning", "%s %s: it runs without hakmem", resolved.program, obstacle);
+    cli_say("warning", "%s %s: it runs without hakmem", resolved.program, obstacle.predicate);
+    *has_preload = !obstacle.is_harmful;
     return true;
 }
 
@@ -209,8 +218,10 @@ int cli_run(int argc, char **argv) {
     }
     static struct library_search search; /* 36 KiB */
     struct elf_probe library;
+    bool has_preload;
     if (!choose_library(options.library, &search, &library) ||
-        !check_override(&options, &library) || !prepend_preload(search.path)) {
+        !check_override(&options, &library, &has_preload) ||
+        (has_preload && !prepend_preload(search.path))) {
         return CLI_EXIT_REFUSED;
     }
     return execute(options.command);

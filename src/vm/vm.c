@@ -31,6 +31,8 @@ enum { VM_PLACES_TRIED = 12 };
 enum { VM_BOOK_ARENA_LINES = 512, VM_BOOK_MAX = 16384 + VM_BOOK_ARENA_LINES };
 /* Below this address limit one lane is all there is room for. */
 #define VM_HUGE_LIMIT_MIN (16 * HAK_GIB)
+/* Arenas' reservations that the kernel would not take back: of a few sizes, tried again. */
+enum { VM_KEPT_MAX = 16 };
 
 struct vm_range { /* granules from the window's base */
     uint32_t start;
@@ -44,6 +46,8 @@ static struct {
     size_t address_limit;              /* bytes; fixed */
     size_t page_size;                  /* bytes; fixed */
     _Atomic bool can_purge_ranges;     /* [A] true until the kernel refuses */
+    uint32_t kept_count;               /* [lock] */
+    struct vm_range kept[VM_KEPT_MAX]; /* [lock] booked, mapped, zero; reserved again first */
     uint32_t book_count;               /* [lock] */
     struct vm_range book[VM_BOOK_MAX]; /* [lock] taken ranges, ascending, disjoint */
 } g_vm = {.lock = HAK_LOCK_INIT(HAK_RANK_VM), .can_purge_ranges = true};
@@ -133,6 +137,26 @@ static uintptr_t book_take_gap(size_t size, size_t align, uint32_t lines_max) {
             gap = gap_end + (uintptr_t)g_vm.book[i].count * HAK_VM_GRANULE;
     }
     return 0;
+}
+
+/* A reservation of just that size that could not be released; 0: there is none. */
+static uintptr_t kept_take(size_t size, size_t align) {
+    for (uint32_t i = 0; i < g_vm.kept_count; i++) {
+        uintptr_t start = g_vm.window.base + (uintptr_t)g_vm.kept[i].start * HAK_VM_GRANULE;
+        if ((size_t)g_vm.kept[i].count * HAK_VM_GRANULE != size || start % align != 0)
+            continue;
+        g_vm.kept[i] = g_vm.kept[--g_vm.kept_count];
+        return start;
+    }
+    return 0;
+}
+
+static void kept_put(const void *addr, size_t size) {
+    hak_lock_acquire(&g_vm.lock);
+    if (g_vm.kept_count < VM_KEPT_MAX)
+        g_vm.kept[g_vm.kept_count++] =
+            (struct vm_range){vm_granule((uintptr_t)addr), (uint32_t)(size / HAK_VM_GRANULE)};
+    hak_lock_release(&g_vm.lock);
 }
 
 /* ---- reserve and release ---- */
@@ -244,15 +268,23 @@ int hak_vm_reserve(size_t size, size_t align, enum hak_cause cause, void **out) 
     hak_assert(align >= HAK_VM_GRANULE);
     if (g_vm.window.size == 0)
         return vm_reserve_first(size, align, cause, out);
+    hak_lock_acquire(&g_vm.lock);
+    uintptr_t kept = kept_take(size, align);
+    hak_lock_release(&g_vm.lock);
+    if (kept) {
+        *out = (void *)kept;
+        return 0;
+    }
     return vm_reserve_in_window(size, size, align, HAK_ACCESS_NONE, cause, out);
 }
 
 void hak_vm_release(void *addr, size_t size, enum hak_cause cause) {
-    /* At the kernel's limit of mappings munmap can fail; the place then stays booked, and its
-     * memory at least goes back. */
+    /* At the kernel's limit of mappings munmap can fail, mprotect as well: arenas would be reserved and
+     * given up again and again. The place stays booked, its memory goes back, and the next reservation
+     * of that size gets it. */
     if (vm_unmap(addr, size, cause) != 0) {
-        int purge_error = hak_vm_purge(addr, size, cause);
-        (void)purge_error; /* nothing more can be done: the pages stay ours, unused */
+        if (hak_vm_purge(addr, size, cause) == 0 && cause == HAK_CAUSE_ARENA_RESERVE)
+            kept_put(addr, size); /* else nothing more can be done: the pages stay ours, unused */
         return;
     }
     vm_unbook(addr);

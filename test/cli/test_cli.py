@@ -386,6 +386,32 @@ def test_strict(p):
     expect(p.run("--strict", "--", "no-such-command"), 127, out="")
 
 
+def test_sanitizers(p):
+    """Their allocator is part of them: left alone, with a warning; --strict refuses."""
+    tried = 0
+    for compiler in ("gcc", "clang"):
+        for name in ("address", "thread"):
+            for more in ([], ["-static-libasan" if compiler == "gcc" else "-shared-libasan"]):
+                target = p.path(f"san-{compiler}-{name}-{len(more)}")
+                if shutil.which(compiler) is None or (more and name != "address"):
+                    continue
+                built = subprocess.run([compiler, f"-fsanitize={name}", *more, "-o", target,
+                                        HERE / "exit_with.c"], capture_output=True)
+                if built.returncode != 0:
+                    continue
+                tried += 1
+                warning = f"hakmem: warning: {target} is built with a sanitizer"
+                done = p.run("--", "env", "A=1", target, "7", env={"DUMMY_SAY": None})
+                assert done.stderr.startswith(f"{warning}: it runs without hakmem\n"), done.stderr
+                assert LOADED not in done.stderr, done.stderr
+                assert "runtime does not come first" not in done.stderr, done.stderr
+                done = p.run("--strict", "--", target)
+                expect(done, 125, out="", err=f"hakmem: error: {target} is built with a sanitizer: "
+                                              "not run (--strict)\n")
+    if tried == 0:
+        raise Skip("no compiler here links a sanitizer")
+
+
 def test_foreign_machine(p):
     image = bytearray(p.program.read_bytes())
     image[18:20] = (0xF3 if image[18] != 0xF3 else 0x3E, 0)  # e_machine: RISC-V

@@ -202,6 +202,22 @@ static bool range_cut_locked(uintptr_t start, uintptr_t end) {
     return true;
 }
 
+/* The kernel refused to cut [start, end) out: it is one with its neighbours again. */
+static void range_restore_locked(uintptr_t start, uintptr_t end) {
+    for (size_t i = 0; i < g_fake.range_count;) {
+        struct fake_range *range = &g_fake.ranges[i];
+        if (range->end != start && range->start != end) {
+            i++;
+            continue;
+        }
+        start = range->start < start ? range->start : start;
+        end = range->end > end ? range->end : end;
+        *range = g_fake.ranges[--g_fake.range_count];
+        i = 0;
+    }
+    range_add_locked(start, end);
+}
+
 static bool fake_is_mapped(const void *addr, size_t size) {
     fake_lock();
     bool is_mapped = range_find_locked((uintptr_t)addr, size) != NULL;
@@ -310,7 +326,7 @@ int hak_prim_unmap(void *addr, size_t size) {
     error = real_hak_prim_unmap(addr, size);
     if (error) {
         fake_lock();
-        range_add_locked(start, start + size);
+        range_restore_locked(start, start + size);
         fake_unlock();
         return fake_answer(FAKE_UNMAP, error);
     }

@@ -9,9 +9,10 @@
 #include "fault/workload.h"
 
 /* Fewer would mean that the workload no longer reaches what it is meant to. */
-enum { EVERY_CALL_MIN = 100 };
+enum { EVERY_CALL_MIN = 100, EVERY_CALL_MIN_EPOCHS = 300 };
 
 static void under_script(const void *argument) {
+    fake_prim_stop_clock();
     work_under(*(const struct fake_script *)argument);
 }
 
@@ -57,6 +58,18 @@ static void every_k(const char *what, struct fake_script script, unsigned long l
         CHECK(failed_allocations > 0, "%s: some allocation notices", what);
 }
 
+/* The longest script: the workload, and then time passes. Each call of all is once the one that fails. */
+static void with_epochs(unsigned long step) {
+    g_work.has_epochs = true;
+    unsigned long count = calls_of(FAKE_ANY_MEMORY);
+    CHECK(count >= EVERY_CALL_MIN_EPOCHS, "with epochs it makes %lu memory calls", count);
+    struct fake_script script = {.series = FAKE_ANY_MEMORY, .count = 1};
+    every_k("with epochs, the k-th call fails", script, count, step);
+    script.count = ULONG_MAX;
+    every_k("with epochs, all calls from the k-th on fail", script, count, 7 * step);
+    g_work.has_epochs = false;
+}
+
 int main(void) {
     static const struct {
         const char *name;
@@ -99,6 +112,7 @@ int main(void) {
         script.count = ULONG_MAX;
         every_k(what, script, calls_made, step);
     }
+    with_epochs(step);
     struct fake_script script = {.series = FAKE_ANY_MEMORY, .count = ULONG_MAX, .error = ENOMEM};
     every_k("all calls from the k-th on fail", script, count, step);
     return tap_end();

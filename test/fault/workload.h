@@ -41,6 +41,7 @@ static struct {
     uint64_t random;
     _Atomic unsigned long nulls;
     _Atomic uint64_t next_seed;
+    bool has_epochs; /* work_under() lets epochs pass as well; the clock must stand still */
 } g_work;
 
 /* ---- marks ---- */
@@ -325,6 +326,41 @@ static inline unsigned long work_round(void) {
     return atomic_load(&g_work.nulls) - before;
 }
 
+/* Slow paths enough for a look at the clock, half a second later. */
+static inline void work_epoch(void) {
+    fake_prim_advance_clock(500);
+    for (int i = 0; i < 10; i++) {
+        struct work_block block;
+        if (work_malloc(&block, 300 * WORK_KIB))
+            work_free(&block);
+    }
+}
+
+/*
+ * Time passes: slabs with survivors are idle, spans of both lanes are not wanted again, Big mappings are kept
+ * for a while; each turn asks the kernel for all of it anew.
+ */
+static inline void work_epochs(void) {
+    enum { TURNS = 24 };
+    for (int turn = 0; turn < TURNS; turn++) {
+        g_work.count = 0;
+        work_tier("blocks that will be idle", 60, 3000, 60 * WORK_KIB);
+        work_tier("Large of the plain lane", 6, 300 * WORK_KIB, WORK_MIB);
+        work_tier("Large of the huge lane", 6, 2 * WORK_MIB, 9 * WORK_MIB);
+        work_tier("Big, kept", 2, 64 * WORK_MIB + 1, 70 * WORK_MIB);
+        size_t count = g_work.count;
+        for (size_t i = 0; i < count; i++) {
+            if (i % 20 != 0)
+                work_free(&g_work.blocks[i]);
+        }
+        fault_doing("epochs");
+        for (int i = 0; i < 8; i++)
+            work_epoch();
+        work_free_some(1, 0);
+        work_trim();
+    }
+}
+
 /* After a round without failures: nothing is in use and nothing waits to be given back. */
 static inline void work_check_books(size_t in_use_at_start) {
     fault_doing("the books");
@@ -360,6 +396,8 @@ static inline void work_under(struct fake_script script) {
     fake_prim_play(script);
     work_highest_alignment();
     work_round();
+    if (g_work.has_epochs)
+        work_epochs();
     g_fault->nulls = atomic_load(&g_work.nulls) - nulls_before;
     for (int i = 0; i < FAKE_SERIES_COUNT; i++)
         g_fault->calls[i] = fake_prim_calls((enum fake_call)i);

@@ -642,12 +642,14 @@ static bool is_limit_free(void) {
     return limit.rlim_cur == RLIM_INFINITY;
 }
 
-static void set_limit(__rlimit_resource_t what, rlim_t soft) {
+static void set_limit(bool is_data, rlim_t soft) {
     struct rlimit limit = {soft, RLIM_INFINITY};
-    CHECK(setrlimit(what, &limit) == 0);
+    CHECK(setrlimit(is_data ? RLIMIT_DATA : RLIMIT_AS, &limit) == 0);
 }
 
-static void set_limit_above_use(int what, const char *key, size_t more) {
+/* So many bytes more than the process has now. */
+static void set_limit_above_use(bool is_data, size_t more) {
+    const char *key = is_data ? "VmData:" : "VmSize:";
     char line[256];
     size_t kib = 0;
     FILE *status = fopen("/proc/self/status", "r");
@@ -658,20 +660,18 @@ static void set_limit_above_use(int what, const char *key, size_t more) {
     }
     fclose(status);
     CHECK(kib > 0);
-    set_limit(what, (rlim_t)(kib * HAK_KIB + more));
+    set_limit(is_data, (rlim_t)(kib * HAK_KIB + more));
 }
 
 /* What is refused leaves the block as it was; without spare it may yet be had. */
 static void run_limits(void *argument) {
     bool is_data = argument != NULL;
-    int what = is_data ? RLIMIT_DATA : RLIMIT_AS;
-    const char *key = is_data ? "VmData:" : "VmSize:";
     bool is_zeroed;
     start();
     char *p = alloc(96 * HAK_MIB, 16);
     char *in_the_way = alloc(HAK_MIB, 16);
     write_pattern(p, 0, 96 * HAK_MIB);
-    set_limit_above_use(what, key, 50 * HAK_MIB);
+    set_limit_above_use(is_data, 50 * HAK_MIB);
     CHECK(hak_big_alloc(51 * HAK_MIB, 16, &is_zeroed) == NULL);
     CHECK(hak_big_resize(p, 97 * HAK_MIB + 50 * HAK_MIB) == NULL);
     check_block(p, 96 * HAK_MIB, 16);
@@ -686,7 +686,7 @@ static void run_limits(void *argument) {
     CHECK(grow(p, 144 * HAK_MIB) == p);
     CHECK_EQUAL(hak_big_size(p), 144 * HAK_MIB);
     check_pattern(p, 96 * HAK_MIB);
-    set_limit(what, RLIM_INFINITY);
+    set_limit(is_data, RLIM_INFINITY);
     char *moved = grow(p, 150 * HAK_MIB);
     check_pattern(moved, 96 * HAK_MIB);
     expect_gone(moved);
