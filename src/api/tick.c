@@ -20,7 +20,6 @@
 #include "heap/fork.h"
 #include "heap/heap.h"
 #include "large/big.h"
-#include "options/options.h"
 #include "prim/prim.h"
 #include "stats/ledger.h"
 
@@ -33,8 +32,7 @@ static struct {
     _Atomic uint64_t epoch_end_ms; /* [A] 0: none has begun */
     _Atomic uint32_t epoch;        /* [A] number of the current one */
     _Atomic uint32_t processing;   /* [A] hak_fork_generation() + 1 of who is at it; 0: nobody */
-    _Atomic uint32_t helper_generation; /* [A] hak_fork_generation() + 1 of the helper; 0: none */
-    _Atomic bool has_idle_slabs;        /* [A] not all have been looked at in this epoch */
+    _Atomic bool has_idle_slabs;   /* [A] not all have been looked at in this epoch */
 } g_tick;
 
 static _Thread_local uint32_t t_tick_calls;
@@ -101,8 +99,6 @@ void hak_tick(void) {
         hak_heap_note_epoch(heap, epoch); /* first: what it frees counts for the next epoch whole */
     if (is_due)
         tick_process(now);
-    if (HAK_UNLIKELY(hak_options.helper))
-        hak_tick_start_helper();
 }
 
 /* ---- the helper thread ---- */
@@ -119,11 +115,17 @@ static void tick_help(void) {
     }
 }
 
+static void tick_start_in_this_process(void) {
+    int error = hak_prim_thread_start(tick_help);
+    (void)error; /* memory goes back when slow paths pass by, as without the option */
+}
+
+/*
+ * Not from a slow path, though one would know best when it is needed: libc calls malloc and free in the
+ * middle of pthread_create and pthread_join, with the lock in its hand that starting a thread takes. So at
+ * load, and in each forked child before anything else; where there is no thread to be had, there is none.
+ */
 void hak_tick_start_helper(void) {
-    uint32_t self = hak_fork_generation() + 1; /* a forked child has no helper, and gets its own */
-    uint32_t running = hak_atomic_load_relaxed(&g_tick.helper_generation);
-    if (running != self && hak_atomic_cas_relaxed(&g_tick.helper_generation, &running, self) &&
-        hak_prim_thread_start(tick_help) != 0)
-        hak_atomic_store_relaxed(&g_tick.helper_generation,
-                                 running); /* tried again by a later tick */
+    hak_fork_on_child(tick_start_in_this_process);
+    tick_start_in_this_process();
 }

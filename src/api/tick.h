@@ -8,7 +8,7 @@
  */
 void hak_tick(void);
 
-/* Starts the helper thread, if the option says so; after start-up. */
+/* Starts the helper thread, here and in forked children. Once, by the constructor. */
 void hak_tick_start_helper(void);
 
 #endif

@@ -21,7 +21,10 @@
 #include "prim/prim.h"
 #include "vm/vm.h"
 
-static struct { _Atomic uint32_t generation; /* [A] */ } g_fork;
+static struct {
+    _Atomic uint32_t generation;      /* [A] */
+    _Atomic(void (*)(void)) on_child; /* [A] NULL: nobody wants to know */
+} g_fork;
 
 uint32_t hak_fork_generation(void) {
     return hak_atomic_load_relaxed(&g_fork.generation);
@@ -55,6 +58,13 @@ static void fork_child(void) {
     hak_registry_fork_child(hak_heap_current());
     hak_heap_purge_fork_child();
     hak_atomic_add_relaxed(&g_fork.generation, 1);
+    void (*on_child)(void) = hak_atomic_load_relaxed(&g_fork.on_child);
+    if (on_child)
+        on_child();
+}
+
+void hak_fork_on_child(void (*run)(void)) {
+    hak_atomic_store_relaxed(&g_fork.on_child, run);
 }
 
 int hak_fork_init(void) {

@@ -9,7 +9,6 @@
  */
 
 #include <dirent.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #include <hakmem/hakmem.h>
@@ -83,7 +82,7 @@ static void scenario_fork(void) {
     CHECK(child >= 0);
     if (child == 0) {
         alarm(HARNESS_CHILD_SECONDS);
-        sleep_with_helper(); /* its first slow paths start one */
+        sleep_with_helper(); /* it has one of its own */
         _exit(0);
     }
     int status = -1;
@@ -113,19 +112,18 @@ static void scenario_signals(void) {
     CHECK(sigismember(&pending, SIGUSR1));
 }
 
-/* The helper of the child starts in the middle of a free: errno is the program's. */
+/* Whether the child's helper can start or not: free keeps errno. */
 static void scenario_errno(void) {
     enum { BLOCKS = 2000 };
     static void *blocks[BLOCKS];
     for (int i = 0; i < BLOCKS; i++)
         blocks[i] = hakmem_malloc(300000);
+    errno = ERRNO_MARK;
     pid_t child = fork();
     CHECK(child >= 0);
+    CHECK_EQUAL(errno, ERRNO_MARK);
     if (child == 0) {
         alarm(HARNESS_CHILD_SECONDS);
-        struct rlimit none = {0, 0};
-        if (getpid() % 2) /* half of the time it cannot start */
-            setrlimit(RLIMIT_NPROC, &none);
         for (int i = 0; i < BLOCKS; i++) {
             errno = ERRNO_MARK;
             hakmem_free(blocks[i]);
@@ -138,6 +136,45 @@ static void scenario_errno(void) {
     CHECK_EQUAL(status, 0);
     for (int i = 0; i < BLOCKS; i++)
         hakmem_free(blocks[i]);
+}
+
+static void *do_nothing(void *argument) {
+    return argument;
+}
+
+/*
+ * libc frees and allocates while it holds the lock of its cache of stacks: threads that come and go, with
+ * stacks too large for that cache, in a child whose first slow paths these are.
+ */
+static void scenario_stacks(void) {
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, 48 << 20);
+    for (int forks = 0; forks < 20; forks++) {
+        pid_t child = fork();
+        CHECK(child >= 0);
+        for (int i = 0; child == 0 && i < 40; i++) {
+            pthread_t thread;
+            if (i == 0)
+                alarm(20);
+            CHECK(pthread_create(&thread, &attributes, do_nothing, NULL) == 0);
+            harness_join(thread);
+        }
+        if (child == 0)
+            _exit(0);
+        for (int waited = 0; waited < 200; waited++) { /* its alarm may be blocked where it hangs */
+            int status = -1;
+            pid_t ended = waitpid(child, &status, WNOHANG);
+            if (ended == child) {
+                CHECK_EQUAL(status, 0);
+                break;
+            }
+            sleep_ms(100);
+            if (waited == 199)
+                kill(child, SIGKILL);
+            CHECK(waited < 199);
+        }
+    }
 }
 
 /* Without the option: no thread, and while the process sleeps, nothing. Then a few slow paths do it. */
@@ -187,6 +224,7 @@ static const struct {
     {"fork", scenario_fork, "HAKMEM_HELPER=on", true},
     {"signals", scenario_signals, "HAKMEM_HELPER=on", false},
     {"errno", scenario_errno, "HAKMEM_HELPER=on", true},
+    {"stacks", scenario_stacks, "HAKMEM_HELPER=on", true},
     {"none", scenario_none, "HAKMEM_HELPER=off", false},
     {"pace", scenario_pace, "HAKMEM_HELPER=off", false},
 };
