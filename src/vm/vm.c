@@ -202,6 +202,8 @@ static int vm_reserve_first_anywhere(size_t size, size_t align, enum hak_cause c
     uint32_t end = vm_granule(hak_align_up(start + with_slack, HAK_VM_GRANULE));
     uint32_t ours_first = vm_granule(ours);
     uint32_t ours_end = vm_granule(ours + size);
+    if (first > 0) /* the window's first unit is nobody's: its index says "none" (arena/unit.h) */
+        book_insert(g_vm.book_count, (struct vm_range){0, 1});
     if (first < ours_first)
         book_insert(g_vm.book_count, (struct vm_range){first, ours_first - first});
     book_insert(g_vm.book_count, (struct vm_range){ours_first, ours_end - ours_first});

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "fault/workload.h"
+#include "vm/vm.h"
 
 /* Coprime to the calls of a round: together with every_call.c each kind of place is reached. */
 enum { MACHINES_STEP = FAULT_SANITIZED ? 35 : 7 };
@@ -50,7 +51,11 @@ static void started_strangers(void) {
     const size_t gib = (size_t)1 << 30;
     unsigned char *strangers[STRANGERS] = {0};
     void *first = hakmem_malloc(100);
-    FAULT_REQUIRE(first != NULL, "the first allocation");
+    void *big = hakmem_malloc(100 * WORK_MIB);
+    FAULT_REQUIRE(first != NULL && big != NULL, "the first allocations");
+    FAULT_REQUIRE((uintptr_t)big - hak_vm_window().base >= HAK_VM_GRANULE,
+                  "a block in the window's first unit, whose index says \"none\"");
+    hakmem_free(big);
     for (int i = 0; i < STRANGERS; i++) {
         uintptr_t wanted = ((uintptr_t)first & ~(gib - 1)) + gib + (uintptr_t)i * (gib / 4 * 3);
         strangers[i] = mmap((void *)wanted, 4096, PROT_READ | PROT_WRITE,

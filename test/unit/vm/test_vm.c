@@ -378,7 +378,8 @@ static void resize_extent(void *argument) {
     hak_vm_extent_widen(&extent, 1000 * GRANULE);
     CHECK_EQUAL(extent.reserved, 64 * GRANULE);
     hak_vm_extent_widen(&other, hak_vm_window().size * 2);
-    CHECK((char *)other.start + other.reserved ==
+    /* to the window's end, or to an arena there where the platform had no quiet place */
+    CHECK((char *)other.start + other.reserved <=
           (char *)hak_vm_window().base + hak_vm_window().size);
     CHECK_EQUAL(hak_vm_extent_grow(&extent, 63 * GRANULE, HAK_CAUSE_BIG_GROW), 0);
     check_marks(&extent, 3);
