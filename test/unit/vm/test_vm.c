@@ -390,7 +390,7 @@ static void resize_extent(void *argument) {
     struct hak_vm_extent again = extent_map(64 * GRANULE, GRANULE);
     CHECK(again.start == extent.start); /* all of it was given back, and all of the other's */
     hak_vm_extent_widen(&again, hak_vm_window().size * 2);
-    CHECK((char *)again.start + again.reserved ==
+    CHECK((char *)again.start + again.reserved <=
           (char *)hak_vm_window().base + hak_vm_window().size);
 }
 
