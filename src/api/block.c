@@ -62,8 +62,7 @@ static HAK_COLD _Noreturn void block_explain_stray(const char *function, const v
     }
     uint32_t tag = hak_pagemap_tag(unit);
     bool is_unit_start = (uintptr_t)p % HAK_UNIT_SIZE == 0;
-    if (tag ==
-        HAK_KIND_SPAN_FREED) /* its colour is forgotten: any pointer there may be the block's */
+    if (tag == HAK_KIND_SPAN_FREED) /* its colour is forgotten: any pointer may be the block's */
         hak_misuse_fatal(function, p, HAK_MISUSE_DOUBLE_FREE, HAK_CLASS_WORD_LARGE, 0);
     if (tag == HAK_KIND_BIG_FREED && is_unit_start)
         hak_misuse_fatal(function, p, HAK_MISUSE_DOUBLE_FREE, HAK_CLASS_WORD_BIG, 0);

@@ -12,22 +12,12 @@ _Static_assert(sizeof(struct hak_run) <= HAK_DESCRIPTOR_SIZE, "a run's descripto
 
 /* ---- dirty bits ---- */
 
-/* Of word `index` of a bitmap, the bits that lie in [begin, end). */
-static uint64_t dirty_mask(size_t index, size_t begin, size_t end) {
-    uint64_t mask = ~UINT64_C(0);
-    if (index == begin / 64)
-        mask &= ~UINT64_C(0) << (begin % 64);
-    if (index == (end - 1) / 64)
-        mask &= ~UINT64_C(0) >> (63 - (end - 1) % 64);
-    return mask;
-}
-
 void hak_dirty_set(hak_unit first, uint32_t count, bool is_dirty) {
     const struct hak_arena *arena = hak_arena_of(first);
     size_t begin = first - arena->first_unit;
     size_t end = begin + count;
     for (size_t i = begin / 64; i <= (end - 1) / 64; i++) {
-        uint64_t mask = dirty_mask(i, begin, end);
+        uint64_t mask = hak_word_range(i, begin, end);
         arena->dirty[i] = is_dirty ? arena->dirty[i] | mask : arena->dirty[i] & ~mask;
     }
 }
@@ -38,7 +28,7 @@ uint32_t hak_dirty_count(hak_unit first, uint32_t count) {
     size_t end = begin + count;
     uint32_t dirty = 0;
     for (size_t i = begin / 64; i <= (end - 1) / 64; i++)
-        dirty += hak_popcount(arena->dirty[i] & dirty_mask(i, begin, end));
+        dirty += hak_popcount(arena->dirty[i] & hak_word_range(i, begin, end));
     return dirty;
 }
 
@@ -49,7 +39,7 @@ bool hak_dirty_trim(hak_unit *first, uint32_t *count) {
     size_t low = end;
     size_t high = begin;
     for (size_t i = begin / 64; i <= (end - 1) / 64; i++) {
-        uint64_t bits = arena->dirty[i] & dirty_mask(i, begin, end);
+        uint64_t bits = arena->dirty[i] & hak_word_range(i, begin, end);
         if (bits == 0)
             continue;
         low = hak_min(low, i * 64 + hak_lowest_bit(bits));

@@ -48,4 +48,14 @@ HAK_INLINE unsigned hak_popcount(uint64_t x) {
     return (unsigned)__builtin_popcountll(x);
 }
 
+/* In a bitmap of 64-bit words: the bits of word `word` that lie in [begin, end). */
+HAK_INLINE uint64_t hak_word_range(size_t word, size_t begin, size_t end) {
+    size_t low = word * 64;
+    begin = begin > low ? hak_min(begin - low, 64) : 0;
+    end = end > low ? hak_min(end - low, 64) : 0;
+    uint64_t below_end = end == 64 ? ~UINT64_C(0) : (UINT64_C(1) << end) - 1;
+    uint64_t below_begin = begin == 64 ? ~UINT64_C(0) : (UINT64_C(1) << begin) - 1;
+    return below_end & ~below_begin;
+}
+
 #endif

@@ -5,7 +5,7 @@
  * empty. Their pages without a block go back; the slabs stay.
  *
  *   hak_heap_purge_idle -> purge_gather       under the heap's lock: hak_slab_set_hold_idle
- *                       -> purge_call         without it
+ *                       -> hak_vm_purge_ranges   without it
  *                       -> hak_slab_release_held
  */
 
@@ -20,12 +20,6 @@ static struct {
     uint32_t held_id;          /* whose slabs are held; for the child of a fork */
     struct hak_slab_hold hold; /* written under the heap's lock */
 } g_purge;
-
-/* Single ranges are not worth a system call each where the kernel cannot take many. */
-static bool purge_call(void) {
-    int error = hak_vm_purge_ranges(g_purge.hold.ranges, g_purge.hold.range_count, HAK_CAUSE_EPOCH);
-    return error == 0;
-}
 
 /* Holds idle slabs of the heap from where the last piece ended. True: the heap is done. */
 static bool purge_gather(struct hak_heap *heap) HAK_REQUIRES(heap->lock) {
@@ -57,7 +51,9 @@ bool hak_heap_purge_idle(bool is_new_epoch) {
     }
     if (g_purge.hold.range_count > 0) {
         struct hak_heap *heap = hak_registry_heap(g_purge.held_id);
-        bool is_purged = purge_call();
+        /* Single ranges are not worth a system call each where the kernel cannot take many. */
+        bool is_purged = hak_vm_purge_ranges(g_purge.hold.ranges, g_purge.hold.range_count,
+                                             HAK_CAUSE_EPOCH) == 0;
         hak_lock_acquire(&heap->lock);
         hak_slab_release_held(heap->slabs, &g_purge.hold, is_purged);
         hak_lock_release(&heap->lock);

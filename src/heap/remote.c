@@ -317,7 +317,7 @@ static struct hak_heap *remote_heap(void) {
     return hak_heap_acquire();
 }
 
-/* Is the block in an accumulator of ours already? Large blocks, which go home at once, never are. */
+/* Is the block in an accumulator of ours already? Those that go home at once never are. */
 static bool remote_has_gathered(const struct hak_heap *heap, hak_unit slab, unsigned class_index,
                                 uint32_t index) {
     if (heap == NULL || heap->remote == NULL)
@@ -328,7 +328,7 @@ static bool remote_has_gathered(const struct hak_heap *heap, hak_unit slab, unsi
 }
 
 /*
- * What hak_heap_gather() did not take: large blocks, misuse, and blocks of threads that have nothing to
+ * What hak_heap_gather() did not take: blocks of 4 KiB and more, misuse, and blocks of threads that have nothing to
  * gather them in; they are given it here, for the next time.
  */
 void hak_heap_free_remote(uint32_t owner_id, unsigned class_index, void *p, const char *function) {

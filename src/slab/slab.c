@@ -323,23 +323,13 @@ size_t hak_slab_set_take(struct hak_slab_set *set, unsigned class_index, uint32_
 
 /* ---- put ---- */
 
-/* Bits of word `word` that lie in [begin, end). */
-static uint64_t word_range(unsigned word, size_t begin, size_t end) {
-    size_t low = (size_t)word * 64;
-    begin = begin > low ? hak_min(begin - low, 64) : 0;
-    end = end > low ? hak_min(end - low, 64) : 0;
-    uint64_t below_end = end == 64 ? ~UINT64_C(0) : (UINT64_C(1) << end) - 1;
-    uint64_t below_begin = begin == 64 ? ~UINT64_C(0) : (UINT64_C(1) << begin) - 1;
-    return below_end & ~below_begin;
-}
-
 /* The blocks of word `word` that were ever handed out: [first, first + fresh), around the end. */
 static uint64_t slab_handed_out(const struct hak_slab *slab,
                                 const struct hak_size_class *size_class, unsigned word) {
     size_t blocks = size_class->blocks;
     size_t end = (size_t)slab->first + slab->fresh;
-    uint64_t bits = word_range(word, slab->first, hak_min(end, blocks));
-    return end > blocks ? bits | word_range(word, 0, end - blocks) : bits;
+    uint64_t bits = hak_word_range(word, slab->first, hak_min(end, blocks));
+    return end > blocks ? bits | hak_word_range(word, 0, end - blocks) : bits;
 }
 
 enum hak_misuse hak_slab_set_put_word(struct hak_slab_set *set, unsigned class_index, hak_unit unit,

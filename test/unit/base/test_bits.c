@@ -83,6 +83,20 @@ static void test_order(void **state) {
     CHECK_EQUAL(hak_max(7, 7), 7);
 }
 
+/* Every range of the first three words, bit by bit. */
+static void test_word_range(void **state) {
+    for (size_t begin = 0; begin <= 192; begin++) {
+        for (size_t end = begin; end <= 192; end++) {
+            for (size_t word = 0; word < 3; word++) {
+                uint64_t expected = 0;
+                for (size_t bit = begin; bit < end; bit++)
+                    expected |= bit / 64 == word ? UINT64_C(1) << (bit % 64) : 0;
+                CHECK_EQUAL(hak_word_range(word, begin, end), expected);
+            }
+        }
+    }
+}
+
 static void test_units(void **state) {
     CHECK_EQUAL(HAK_KIB, 1024);
     CHECK_EQUAL(HAK_MIB, 1024 * HAK_KIB);
@@ -92,9 +106,8 @@ static void test_units(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_words),
-        cmocka_unit_test(test_align),
-        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_words), cmocka_unit_test(test_align),
+        cmocka_unit_test(test_order), cmocka_unit_test(test_word_range),
         cmocka_unit_test(test_units),
     };
     harness_start();
