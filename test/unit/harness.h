@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -214,6 +215,22 @@ static inline void harness_expect_foretold_abort(void (*body)(void *), void *arg
     strcpy(g_harness.foretold, "nothing was foretold");
     harness_expect_abort(body, argument, g_harness.foretold, false);
     munmap(g_harness.foretold, HARNESS_TEXT_MAX);
+}
+
+/* ---- limits ---- */
+
+/* RLIMIT_AS of this process, from now on. */
+static inline void harness_set_address_limit(rlim_t soft) {
+    struct rlimit limit;
+    CHECK(getrlimit(RLIMIT_AS, &limit) == 0);
+    limit.rlim_cur = soft;
+    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+}
+
+static inline bool harness_has_address_limit(void) {
+    struct rlimit limit;
+    CHECK(getrlimit(RLIMIT_AS, &limit) == 0);
+    return limit.rlim_cur != RLIM_INFINITY;
 }
 
 /* ---- threads ---- */

@@ -183,18 +183,11 @@ static void test_commit(void **state) {
 
 /* ---- under an address limit ---- */
 
-static void set_address_limit(rlim_t soft) {
-    struct rlimit limit;
-    CHECK(getrlimit(RLIMIT_AS, &limit) == 0);
-    limit.rlim_cur = soft;
-    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
-}
-
 static void make_under_limit(void *argument) {
     size_t limit = *(size_t *)argument;
-    set_address_limit((rlim_t)limit);
+    harness_set_address_limit((rlim_t)limit);
     hak_vm_init();
-    set_address_limit(RLIM_INFINITY); /* the sizes are meant, not refusals */
+    harness_set_address_limit(RLIM_INFINITY); /* the sizes are meant, not refusals */
     size_t first = hak_max(hak_min(HAK_GIB, limit / 16), HAK_SUPERSLAB_SIZE);
     size_t second = hak_max(hak_min(2 * HAK_GIB, limit / 8), HAK_SUPERSLAB_SIZE);
     struct hak_arena *arena = hak_arena_create(1, HAK_LANE_PLAIN);
@@ -226,9 +219,9 @@ static void test_limit(void **state) {
 static void make_when_refused(void *argument) {
     hak_vm_init();
     CHECK(hak_arena_create(1, HAK_LANE_PLAIN) != NULL);
-    set_address_limit(HAK_MIB);
+    harness_set_address_limit(HAK_MIB);
     struct hak_arena *arena = hak_arena_create(1, HAK_LANE_PLAIN);
-    set_address_limit(RLIM_INFINITY);
+    harness_set_address_limit(RLIM_INFINITY);
     CHECK(arena == NULL);
     CHECK_EQUAL(hak_atomic_load_relaxed(&hak_arenas.count), 1);
     CHECK(hak_arena_create(1, HAK_LANE_PLAIN) != NULL);

@@ -804,19 +804,6 @@ static void lanes_apart(void *argument) {
     shadow_compare();
 }
 
-static void set_address_limit(rlim_t soft) {
-    struct rlimit limit;
-    CHECK(getrlimit(RLIMIT_AS, &limit) == 0);
-    limit.rlim_cur = soft;
-    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
-}
-
-static bool is_limit_free(void) {
-    struct rlimit limit;
-    CHECK(getrlimit(RLIMIT_AS, &limit) == 0);
-    return limit.rlim_cur == RLIM_INFINITY;
-}
-
 /* The kernel reserves nothing any more: each lane lives on the other, as clean as it says. */
 static void lanes_help_out(void *argument) {
     shadow_start();
@@ -825,7 +812,7 @@ static void lanes_help_out(void *argument) {
     CHECK_EQUAL(take_in(HAK_LANE_HUGE, rest, 1), huge + 10);
     hak_unit dirty = take(20, 1);
     put(dirty, 20);
-    set_address_limit(HAK_MIB);
+    harness_set_address_limit(HAK_MIB);
     struct hak_pool_run run = hak_pool_take(15, 1, HAK_LANE_HUGE);
     CHECK_EQUAL(run.first, dirty);
     CHECK_EQUAL(run.is_zeroed, shadow_use(run.first, 15));
@@ -843,7 +830,7 @@ static void lanes_help_out(void *argument) {
     CHECK_EQUAL(run.first, huge);
     shadow_use(run.first, 2);
     put(huge, 2); /* and it goes back to its own */
-    set_address_limit(RLIM_INFINITY);
+    harness_set_address_limit(RLIM_INFINITY);
     shadow_compare();
 }
 
@@ -886,7 +873,7 @@ static void choose_lane(void *argument) {
 static void test_lanes(void **state) {
     harness_expect_well(lanes_apart, NULL);
     harness_expect_well(choose_lane, NULL);
-    if (is_limit_free())
+    if (!harness_has_address_limit())
         harness_expect_well(lanes_help_out, NULL);
 }
 

@@ -636,12 +636,6 @@ static void test_shrinking(void **state) {
 
 /* ---- under limits ---- */
 
-static bool is_limit_free(void) {
-    struct rlimit limit;
-    CHECK(getrlimit(RLIMIT_AS, &limit) == 0);
-    return limit.rlim_cur == RLIM_INFINITY;
-}
-
 static void set_limit(bool is_data, rlim_t soft) {
     struct rlimit limit = {soft, RLIM_INFINITY};
     CHECK(setrlimit(is_data ? RLIMIT_DATA : RLIMIT_AS, &limit) == 0);
@@ -694,7 +688,7 @@ static void run_limits(void *argument) {
 
 static void test_limits(void **state) {
     int data;
-    if (!is_limit_free())
+    if (harness_has_address_limit())
         skip();
     harness_expect_well(run_limits, NULL);
     harness_expect_well(run_limits, &data);

@@ -39,28 +39,15 @@ static bool is_place_quiet(void) {
     return hint && hak_vm_window().base - hint < 16 * HAK_TIB;
 }
 
-static void set_address_limit(rlim_t soft) {
-    struct rlimit limit;
-    CHECK(getrlimit(RLIMIT_AS, &limit) == 0);
-    limit.rlim_cur = soft;
-    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
-}
-
-static bool is_limit_free(void) {
-    struct rlimit limit;
-    CHECK(getrlimit(RLIMIT_AS, &limit) == 0);
-    return limit.rlim_cur == RLIM_INFINITY;
-}
-
 /* ---- the window ---- */
 
 static void init_under_limit(void *argument) {
     size_t limit = *(size_t *)argument;
     if (limit != SIZE_MAX)
-        set_address_limit((rlim_t)limit);
+        harness_set_address_limit((rlim_t)limit);
     hak_vm_init();
     if (limit != SIZE_MAX)
-        set_address_limit(RLIM_INFINITY); /* only hak_vm_init() is meant to see it */
+        harness_set_address_limit(RLIM_INFINITY); /* only hak_vm_init() is meant to see it */
     CHECK_EQUAL(hak_vm_page_size(), sysconf(_SC_PAGESIZE));
     CHECK_EQUAL(hak_vm_address_limit(), limit);
     CHECK_EQUAL(hak_ledger_read(HAK_CALL_PRLIMIT, HAK_CAUSE_START).count, 1);
@@ -87,7 +74,7 @@ static void test_window(void **state) {
                        65 * HAK_GIB, 256 * HAK_GIB, 257 * HAK_GIB, 4 * HAK_TIB};
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
         /* below what a sanitizer's shadow takes, the runtime itself cannot live for a moment */
-        if (i == 0 || is_limit_free())
+        if (i == 0 || !harness_has_address_limit())
             harness_expect_well(init_under_limit, &limits[i]);
     }
 }
@@ -545,9 +532,9 @@ static void be_refused(void *argument) {
     reserve(GRANULE, GRANULE);
     char *place = reserve(GRANULE, GRANULE);
     release(place, GRANULE);
-    set_address_limit(HAK_MIB); /* the kernel now refuses whatever is asked */
+    harness_set_address_limit(HAK_MIB); /* the kernel now refuses whatever is asked */
     int error = hak_vm_reserve(GRANULE, GRANULE, HAK_CAUSE_BIG, &out);
-    set_address_limit(RLIM_INFINITY);
+    harness_set_address_limit(RLIM_INFINITY);
     CHECK_EQUAL(error, ENOMEM);
     CHECK(reserve(GRANULE, GRANULE) == place); /* the book forgot the failed try */
 
@@ -563,7 +550,7 @@ static void be_refused(void *argument) {
 }
 
 static void test_refusals(void **state) {
-    if (!is_limit_free())
+    if (harness_has_address_limit())
         skip();
     harness_expect_well(be_refused, NULL);
 }
