@@ -4,20 +4,21 @@
 
     tools/size_classes.py [--direct-max BYTES] > src/slab/size_classes.inc
 
-Classes are multiples of 16 bytes up to --direct-max, then 8 per doubling up to 256 KiB, so above 128
+Classes are multiples of 16 bytes up to --direct-max, then 8 per doubling up to 64 KiB, so above 128
 bytes a request wastes at most 12.5 % of its block. A slab has as few units as leave at
-most 6 % of it as tail and hold at least 8 blocks, 4 above 64 KiB. docs/decisions/e2-size-classes.md chose the default.
+most 6 % of it as tail and hold at least 8 blocks. docs/decisions/e2-size-classes.md chose the
+default, e9-mid.md the end.
 """
 
 import argparse
 import sys
 
 UNIT = 64 * 1024
-MID_MAX = 256 * 1024
+MID_MAX = 64 * 1024
 TINY_MAX = 1024
 STEPS = 8
 UNITS_MAX = 16
-BLOCKS_MIN = 8  # up to 64 KiB; 4 above
+BLOCKS_MIN = 8
 TAIL_MAX = 0.06
 RECIPROCAL_SHIFT = 40
 
@@ -35,7 +36,7 @@ def slab_shape(size):
     for units in range(1, UNITS_MAX + 1):
         blocks = units * UNIT // size
         tail = units * UNIT - blocks * size
-        if blocks >= (BLOCKS_MIN if size <= UNIT else BLOCKS_MIN // 2) and tail <= TAIL_MAX * units * UNIT:
+        if blocks >= BLOCKS_MIN and tail <= TAIL_MAX * units * UNIT:
             return units, blocks
     sys.exit(f"no slab shape for {size}")
 

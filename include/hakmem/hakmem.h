@@ -29,7 +29,7 @@ extern "C" {
  *
  * size       bytes; 0 yields a unique pointer that must be freed
  * returns    at least `size` usable bytes, contents indeterminate; NULL on failure
- * cost       one magazine pop up to 256 KiB, most often; see ARCHITECTURE.md
+ * cost       one magazine pop up to 64 KiB, most often; see ARCHITECTURE.md
  * source     C17 7.22.3.4
  */
 void *hakmem_malloc(size_t size);
@@ -155,7 +155,7 @@ int hakmem_mallopt(int parameter, int value);
 /*
  * hakmem_prewarm — make blocks ready before they are needed.
  *
- * size, count  bytes and number of blocks; up to 256 KiB they wait in the calling thread's magazine, 4,095
+ * size, count  bytes and number of blocks; up to 64 KiB they wait in the calling thread's magazine, 4,095
  *            at most; above, in the process's pool, 64 at most
  * returns    how many are ready; fewer where memory or the budget of magazines is short
  * cost       every OS page of each block is written once
@@ -179,7 +179,7 @@ struct hakmem_stats {
     size_t reserved;
     size_t committed;
     size_t metadata;
-    size_t small_out; /* blocks up to 256 KiB outside their slabs, those in magazines too */
+    size_t small_out; /* blocks up to 64 KiB outside their slabs, those in magazines too */
     size_t large_count;
     size_t large_bytes;
     size_t big_count;

@@ -96,12 +96,6 @@ static uint16_t ace_slots(size_t block_size, size_t slots_max, size_t bytes_max)
     return (uint16_t)(slots - 1); /* one word of the storage is the sentinel */
 }
 
-/* Blocks above 64 KiB get magazines only where they are under pressure. */
-static uint16_t ace_capacity_first(unsigned class_index) {
-    size_t size = hak_size_classes[class_index].size;
-    return size > HAK_UNIT_SIZE ? 0 : ace_slots(size, ACE_SLOTS_MAX, ACE_BYTES_MAX);
-}
-
 uint16_t hak_ace_capacity_limit(unsigned class_index) {
     return ace_slots(hak_size_classes[class_index].size, ACE_SLOTS_HARD_MAX, ACE_BYTES_HARD_MAX);
 }
@@ -135,14 +129,12 @@ void hak_ace_init(enum hak_ace_mode mode, bool checks) {
     g_ace.mode = mode;
     hak_heap_policy.is_exact = checks;
     for (unsigned class_index = 1; class_index < HAK_CLASS_COUNT; class_index++) {
-        uint16_t max = ace_capacity_first(class_index);
+        uint16_t max = ace_slots(hak_size_classes[class_index].size, ACE_SLOTS_MAX, ACE_BYTES_MAX);
         uint16_t start = (uint16_t)hak_min(ACE_SLOTS_START - 1, max);
         if (mode == HAK_ACE_OFF)
             start = max;
         if (mode == HAK_ACE_FROZEN)
             max = start;
-        if (start == 0)
-            start = 1; /* for when pressure allows one */
         hak_heap_policy.capacity_start[class_index] = checks ? 0 : start;
         hak_atomic_store_relaxed(&hak_heap_policy.capacity_max[class_index], checks ? 0 : max);
     }

@@ -87,7 +87,7 @@ static void test_bounds(void **state) {
         CHECK(hak_is_power_of_two(limit + 1u));
         last = max;
     }
-    CHECK_EQUAL(last, 0); /* above 64 KiB */
+    CHECK(last > 0); /* the largest have magazines too */
 }
 
 /* off has the limits of on at once; frozen its beginnings for ever. */
@@ -577,7 +577,7 @@ static void test_policy_lines(void **state) {
         CHECK_EQUAL(after, cases[i].capacity ? cases[i].capacity : before);
         check_policy_is_sound();
     }
-    hak_ace_read_policy("capacity 262144 4095\n", 21); /* 1 GiB in a magazine */
+    hak_ace_read_policy("capacity 65536 4095\n", 20); /* 256 MiB in a magazine */
     check_policy_is_sound();
 }
 

@@ -55,19 +55,18 @@ static void check_faults(long faults, long at_most) {
 /* ---- prewarm ---- */
 
 static void prewarm_sizes(void *argument) {
-    static const size_t sizes[] = {1, 16, SMALL, 1024, 5000, MID, 65536, 262144 - 64};
+    static const size_t sizes[] = {1, 16, SMALL, 1024, 5000, MID, 65536 - 64};
     static void *blocks[COUNT];
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         size_t size = sizes[i];
-        size_t count = size > 65536 ? 8 : COUNT;
         memset(blocks, 0, sizeof blocks);
-        CHECK_EQUAL(hakmem_prewarm(size, count), count);
+        CHECK_EQUAL(hakmem_prewarm(size, COUNT), COUNT);
         uint64_t refills = hak_heap_stats().refills;
-        long faults = take(blocks, size, count);
+        long faults = take(blocks, size, COUNT);
         CHECK_EQUAL(hak_heap_stats().refills, refills);
         check_faults(faults, 2); /* a table of the kernel's own */
-        give(blocks, count);
-        CHECK_EQUAL(hakmem_prewarm(size, count), count); /* they are back */
+        give(blocks, COUNT);
+        CHECK_EQUAL(hakmem_prewarm(size, COUNT), COUNT); /* they are back */
     }
 }
 
