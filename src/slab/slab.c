@@ -151,9 +151,8 @@ static struct hak_slab *slab_create(struct hak_slab_set *set, unsigned class_ind
     slab->is_zeroed = run.is_zeroed;
     slab->is_held = false;
     slab->free_count = 0;
-    unsigned words = (size_class->blocks + 63u) / 64;
-    for (unsigned word = 0; word < words; word++)
-        *slab_word(slab, run.first, size_class, word) = 0;
+    for (unsigned word = 0; word < HAK_SLAB_INLINE_WORDS; word++)
+        slab->free_inline[word] = 0; /* bitmap lines are zero already */
     set_link(set, slab, run.first, HAK_SLAB_BIN_EMPTY);
     set->slab_count++;
     hak_atomic_add_relaxed(&g_slab.created[class_index], 1);
@@ -166,6 +165,21 @@ static struct hak_slab *slab_create(struct hak_slab_set *set, unsigned class_ind
     return slab;
 }
 
+/*
+ * A slab leaves its bitmap lines as it found them: of a fresh arena they read as zero without being there, and
+ * a slab of which little is handed out touches few of them.
+ */
+static void slab_clear_lines(struct hak_slab *slab, hak_unit unit,
+                             const struct hak_size_class *size_class) {
+    if (size_class->blocks <= HAK_SLAB_INLINE_WORDS * 64)
+        return;
+    for (unsigned word = 0; word * 64 < size_class->blocks; word++) {
+        uint64_t *bits = slab_word(slab, unit, size_class, word);
+        if (*bits != 0)
+            *bits = 0;
+    }
+}
+
 /* Nothing is out, so no pointer, record or magazine names the slab any more. */
 static void slab_destroy(struct hak_slab_set *set, struct hak_slab *slab, hak_unit unit) {
     const struct hak_size_class *size_class = &hak_size_classes[slab->class_index];
@@ -173,6 +187,7 @@ static void slab_destroy(struct hak_slab_set *set, struct hak_slab *slab, hak_un
     hak_log(HAK_LOG_SLAB, "destroy", unit, size_class->size);
     set_unlink(set, slab);
     set->slab_count--;
+    slab_clear_lines(slab, unit, size_class);
     for (unsigned i = 0; i < size_class->units; i++)
         hak_pagemap_set(unit + i, HAK_KIND_SLAB_FREED);
     hak_pool_put(unit, size_class->units);
@@ -240,6 +255,8 @@ static size_t slab_take_freed(struct hak_slab *slab, hak_unit unit,
     for (unsigned word = 0; slab->free_count > 0 && taken < wanted; word++) {
         uint64_t *bits = slab_word(slab, unit, size_class, word);
         uint64_t left = *bits;
+        if (left == 0)
+            continue;
         size_t before = taken;
         while (left != 0 && taken < wanted) {
             out[taken++] = base + (word * 64 + hak_lowest_bit(left)) * (size_t)size_class->size;

@@ -11,6 +11,7 @@
 
 #include "arena/arena.h"
 #include "arena/pool.h"
+#include "base/bits.h"
 #include "slab/size_class.h"
 #include "slab/slab.h"
 #include "unit/harness.h"
@@ -629,6 +630,34 @@ static void leave_but(unsigned spares, size_t size) {
     CHECK_EQUAL(hak_pool_stats().free, before + SLABS * bytes);
 }
 
+/* What the next slab relies on: a free unit's bitmap lines are zero. */
+static void check_lines_are_zero(hak_unit unit) {
+    for (unsigned line = 0; line < HAK_BITMAP_LINES; line++)
+        CHECK(harness_is_zero(hak_arena_bitmap_line(hak_arena_of(unit), unit, line),
+                              HAK_DESCRIPTOR_SIZE));
+}
+
+/* However much was handed out, once or twice, in whatever order. */
+static void test_lines_left_zero(void **state) {
+    static const size_t sizes[] = {16, 48, 128, 480};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        shadow_start(hak_size_class_of(sizes[i]));
+        set_spares(1);
+        for (unsigned round = 0; round < 3; round++) {
+            size_t wanted = round == 0 ? 3 : g_shadow.size_class->blocks;
+            while (g_shadow.count < wanted)
+                take(hak_min(wanted - g_shadow.count, BATCH_MAX));
+            hak_unit unit = head_of(g_shadow.out[0]);
+            put_all();
+            CHECK(!harness_is_zero(hak_arena_bitmap_line(hak_arena_of(unit), unit, 0),
+                                   HAK_DESCRIPTOR_SIZE) ||
+                  wanted == 3);
+            trim();
+            check_lines_are_zero(unit);
+        }
+    }
+}
+
 static void test_spares(void **state) {
     static const size_t sizes[] = {16, 1024, 61440, 65536};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
@@ -975,19 +1004,13 @@ static void test_first_block_varies(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random),
-        cmocka_unit_test(test_random_long),
-        cmocka_unit_test(test_every_byte),
-        cmocka_unit_test(test_preference),
-        cmocka_unit_test(test_misuse),
-        cmocka_unit_test(test_spares),
-        cmocka_unit_test(test_created),
-        cmocka_unit_test(test_locate),
-        cmocka_unit_test(test_words),
-        cmocka_unit_test(test_zeroed),
-        cmocka_unit_test(test_idle),
-        cmocka_unit_test(test_idle_many),
-        cmocka_unit_test(test_first_block_varies),
+        cmocka_unit_test(test_random),     cmocka_unit_test(test_random_long),
+        cmocka_unit_test(test_every_byte), cmocka_unit_test(test_preference),
+        cmocka_unit_test(test_misuse),     cmocka_unit_test(test_lines_left_zero),
+        cmocka_unit_test(test_spares),     cmocka_unit_test(test_created),
+        cmocka_unit_test(test_locate),     cmocka_unit_test(test_words),
+        cmocka_unit_test(test_zeroed),     cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_idle_many),  cmocka_unit_test(test_first_block_varies),
     };
     harness_start();
     hak_vm_init();
