@@ -4,9 +4,10 @@
  *
  *   burst MIB SIZES SURVIVORS AFTER SECONDS SEED      burst 1024 small 1 busy 2 42
  *       MIB are allocated, all of it freed but for SURVIVORS percent at random; and then? What is
- *       still resident after 0.1 s, 0.5 s, …, SECONDS? AFTER is `idle` (asleep), or `busy`: every
- *       5 ms a batch of 2,016 blocks allocated and freed, which takes any allocator through its
- *       slow path at least 100 times a second.
+ *       still resident after 0.1 s, 0.5 s, …, SECONDS? AFTER is `idle` (asleep), or what takes any
+ *       allocator through its slow path at least 100 times a second: every 5 ms a batch allocated
+ *       and freed, `light` of 8,192 blocks of 64 bytes, `busy` of 2,016 blocks up to 1 MiB, about
+ *       3.5 MiB together.
  *
  *   thread_pool WORKERS ROUNDS MIB SEED               thread_pool 8 20 64 42
  *       Each round one thread allocates MIB of work items, and WORKERS threads, which never
@@ -46,7 +47,7 @@
 
 static const char usage[] =
     "SHAPE ARGUMENT...; SHAPE ARGUMENT... is one of\n"
-    "  burst MIB small|mid|large|mixed|even SURVIVORS busy|idle SECONDS SEED\n"
+    "  burst MIB small|mid|large|mixed|even SURVIVORS busy|light|idle SECONDS SEED\n"
     "  thread_pool WORKERS ROUNDS MIB SEED\n"
     "  idle_owner GENERATIONS MIB SEED\n"
     "  reclaimer PRODUCERS ROUNDS MIB SEED\n"
@@ -70,24 +71,34 @@ static const struct size_mix *find_mix(const char *name) {
 
 /* --- burst --------------------------------------------------------------------------------- */
 
-enum { TICK_MS = 5, TICK_SMALL = 2000, TICK_LARGE = 16 };
+enum { TICK_MS = 5, TICK_LIGHT = 8192, TICK_LIGHT_SIZE = 64, TICK_SMALL = 2000, TICK_LARGE = 16 };
 
-/* What a busy thread does every 5 ms: some thousands of small blocks, and a few up to 1 MiB. */
-static void tick(uint32_t *random) {
+enum after { AFTER_IDLE, AFTER_LIGHT, AFTER_BUSY };
+
+static size_t pick_tick_size(enum after after, size_t i, uint32_t *random) {
     static const struct size_mix small = {"", 4, 8, false};
     static const struct size_mix large = {"", 12, 8, false};
-    static unsigned char *blocks[TICK_SMALL + TICK_LARGE];
-    for (size_t i = 0; i < TICK_SMALL + TICK_LARGE; i++) {
-        blocks[i] = bench_take_block(pick_size(i < TICK_SMALL ? &small : &large, random), 1);
+    if (after == AFTER_LIGHT) {
+        return TICK_LIGHT_SIZE;
     }
-    for (size_t i = 0; i < TICK_SMALL + TICK_LARGE; i++) {
+    return pick_size(i < TICK_SMALL ? &small : &large, random);
+}
+
+/* What a thread that is not idle does every 5 ms. */
+static void tick(enum after after, uint32_t *random) {
+    static unsigned char *blocks[TICK_LIGHT];
+    size_t count = after == AFTER_LIGHT ? TICK_LIGHT : TICK_SMALL + TICK_LARGE;
+    for (size_t i = 0; i < count; i++) {
+        blocks[i] = bench_take_block(pick_tick_size(after, i, random), 1);
+    }
+    for (size_t i = 0; i < count; i++) {
         free(blocks[i]);
     }
 }
 
-static void pass_time(uint64_t end_ns, bool is_busy, uint32_t *random) {
-    while (is_busy && bench_wall_ns() + TICK_MS * UINT64_C(1000000) < end_ns) {
-        tick(random);
+static void pass_time(uint64_t end_ns, enum after after, uint32_t *random) {
+    while (after != AFTER_IDLE && bench_wall_ns() + TICK_MS * UINT64_C(1000000) < end_ns) {
+        tick(after, random);
         bench_sleep_until(bench_wall_ns() + TICK_MS * UINT64_C(1000000));
     }
     bench_sleep_until(end_ns);
@@ -123,13 +134,20 @@ static uint64_t count_pages(const struct blocks *blocks) {
 }
 
 static void run_burst(int argc, char **argv) {
-    if (argc != 6 || (strcmp(argv[3], "busy") != 0 && strcmp(argv[3], "idle") != 0)) {
+    static const char *const after_words[] = {"idle", "light", "busy"};
+    if (argc != 6) {
+        bench_usage(stderr, BENCH_EXIT_USAGE, usage);
+    }
+    unsigned after = AFTER_IDLE;
+    while (after <= AFTER_BUSY && strcmp(argv[3], after_words[after]) != 0) {
+        after++;
+    }
+    if (after > AFTER_BUSY) {
         bench_usage(stderr, BENCH_EXIT_USAGE, usage);
     }
     uint64_t mib = bench_parse_number("MIB", argv[0], 1, UINT64_C(1) << 20);
     const struct size_mix *mix = find_mix(argv[1]);
     uint64_t survivors = bench_parse_number("SURVIVORS", argv[2], 0, 100);
-    bool is_busy = strcmp(argv[3], "busy") == 0;
     uint64_t seconds = bench_parse_number("SECONDS", argv[4], 1, 1000);
     uint32_t random = (uint32_t)bench_parse_number("SEED", argv[5], 1, UINT32_MAX);
 
@@ -149,7 +167,7 @@ static void run_burst(int argc, char **argv) {
 
     static const uint64_t at_ms[] = {100, 500, 1000, 2000, 5000, 12000, 30000, 60000};
     for (size_t i = 0; i < sizeof at_ms / sizeof at_ms[0] && at_ms[i] <= seconds * 1000; i++) {
-        pass_time(freed_ns + at_ms[i] * UINT64_C(1000000), is_busy, &random);
+        pass_time(freed_ns + at_ms[i] * UINT64_C(1000000), (enum after)after, &random);
         char when[32];
         snprintf(when, sizeof when, "at %.1f s", (double)at_ms[i] / 1e3);
         kib = report(when, blocks.live_bytes);
