@@ -150,3 +150,19 @@ bool hak_arena_commit(struct hak_arena *arena, hak_unit end) {
     }
     return false;
 }
+
+unsigned hak_arena_inner_meta(hak_unit first, uint32_t count,
+                              struct hak_prim_range out[HAK_ARENA_META_RANGES]) {
+    const struct hak_arena *arena = hak_arena_of(first);
+    size_t page = hak_vm_page_size();
+    unsigned ranges = 0;
+    for (unsigned i = 0; i < HAK_ARENA_META_RANGES && count > 2; i++) {
+        uintptr_t from = i == 0 ? (uintptr_t)hak_arena_descriptor(arena, first + 1)
+                                : (uintptr_t)hak_arena_bitmap_line(arena, first + 1, i - 1);
+        uintptr_t start = hak_align_up(from, page);
+        uintptr_t end = hak_align_down(from + (count - 2) * (size_t)HAK_DESCRIPTOR_SIZE, page);
+        if (start < end)
+            out[ranges++] = (struct hak_prim_range){(void *)start, end - start};
+    }
+    return ranges;
+}

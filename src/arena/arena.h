@@ -25,6 +25,7 @@
 #include "arena/pagemap.h"
 #include "arena/unit.h"
 #include "base/compiler.h"
+#include "prim/prim.h"
 
 enum {
     HAK_DESCRIPTOR_SIZE = 64, /* bytes per unit */
@@ -70,7 +71,7 @@ HAK_INLINE void *hak_unit_descriptor(hak_unit unit) {
     return hak_arena_descriptor(hak_arena_of(unit), unit);
 }
 
-/* Line `line` (0 … 7) of the unit's bitmap: 8 words. Contents are the last user's. */
+/* Line `line` (0 … 7) of the unit's bitmap: 8 words. Zero while the unit is free. */
 HAK_INLINE uint64_t *hak_arena_bitmap_line(const struct hak_arena *arena, hak_unit unit,
                                            unsigned line) {
     return (uint64_t *)(arena->line_bias + (uintptr_t)unit * HAK_DESCRIPTOR_SIZE +
@@ -82,6 +83,15 @@ HAK_INLINE uint64_t *hak_arena_bitmap_line(const struct hak_arena *arena, hak_un
  * (or is start-up); growth is the one system call made under a lock. NULL: no memory.
  */
 struct hak_arena *hak_arena_create(uint32_t unit_count, enum hak_lane lane);
+
+/*
+ * The whole OS pages of descriptors and bitmap lines that belong to inner units of a free run: up to
+ * HAK_ARENA_META_RANGES ranges; returns how many. What they hold means nothing or is zero. The first and last
+ * unit's stay. The caller has the run out of the bins until it has done with the ranges.
+ */
+enum { HAK_ARENA_META_RANGES = 1 + HAK_BITMAP_LINES };
+unsigned hak_arena_inner_meta(hak_unit first, uint32_t count,
+                              struct hak_prim_range out[HAK_ARENA_META_RANGES]);
 
 /* Makes units below `end` usable, in growing steps. Pool's lock held. False: no memory. */
 bool hak_arena_commit(struct hak_arena *arena, hak_unit end);

@@ -34,6 +34,8 @@ enum {
     POOL_SINGLE_UNITS_MIN = 32,
     /* Epochs of debt after which also parts of huge pages go. */
     POOL_PARTIAL_EPOCHS = 2,
+    /* Units of a run whose descriptors go back with it: two OS pages of them, of bitmap lines more. */
+    POOL_META_UNITS_MIN = 128,
 };
 
 /* Bytes of one thing from which it has proved large (docs/decisions/e4-lanes.md). */
@@ -261,12 +263,19 @@ static size_t purge_detach(enum hak_lane which, struct purge_wish wish) {
 
 /* Calls the kernel for what is listed; false: it refused. Only this thread changes the list. */
 static bool purge_detached(enum hak_cause cause) {
-    struct hak_prim_range ranges[POOL_PURGE_BATCH];
+    struct hak_prim_range ranges[HAK_PRIM_RANGES_MAX];
     const unsigned count = g_pool.purging_count;
     for (unsigned i = 0; i < count; i++)
         ranges[i] = (struct hak_prim_range){hak_unit_address(g_pool.purging[i].first),
                                             g_pool.purging[i].length * HAK_UNIT_SIZE};
-    if (count > 1 && hak_vm_purge_ranges(ranges, count, cause) == 0)
+    unsigned with_meta = count;
+    for (unsigned i = 0; i < count && with_meta + HAK_ARENA_META_RANGES <= HAK_PRIM_RANGES_MAX;
+         i++) {
+        struct purge run = g_pool.purging[i];
+        if (run.length >= POOL_META_UNITS_MIN)
+            with_meta += hak_arena_inner_meta(run.first, run.length, &ranges[with_meta]);
+    }
+    if (with_meta > 1 && hak_vm_purge_ranges(ranges, with_meta, cause) == 0)
         return true;
     int error = 0;
     for (unsigned i = 0; i < count && error == 0; i++)

@@ -236,11 +236,52 @@ static void test_refused(void **state) {
     harness_expect_well(make_when_refused, NULL);
 }
 
+/* Only whole pages, and nothing of what describes a unit outside the run or at one of its ends. */
+static void check_inner_meta(void *argument) {
+    hak_vm_init();
+    const struct hak_arena *arena = hak_arena_create(1, HAK_LANE_PLAIN);
+    CHECK(arena != NULL);
+    char *low = hak_unit_address(arena->first_unit);
+    size_t size = (arena->begin - arena->first_unit) * HAK_UNIT_SIZE;
+    unsigned char *may_go = malloc(size);
+    CHECK(may_go != NULL);
+    for (int round = 0; round < 300; round++) {
+        hak_unit first = arena->begin + (hak_unit)harness_below(3000);
+        uint32_t count = 1 + (uint32_t)harness_below(round % 2 ? 200 : 3000);
+        memset(may_go, 0, size);
+        for (hak_unit unit = first + 1; unit < first + count - 1; unit++) {
+            memset(may_go + ((char *)hak_arena_descriptor(arena, unit) - low), 1, 64);
+            for (unsigned line = 0; line < HAK_BITMAP_LINES; line++)
+                memset(may_go + ((char *)hak_arena_bitmap_line(arena, unit, line) - low), 1, 64);
+        }
+        struct hak_prim_range ranges[HAK_ARENA_META_RANGES];
+        unsigned range_count = hak_arena_inner_meta(first, count, ranges);
+        size_t bytes = 0;
+        for (unsigned i = 0; i < range_count; i++) {
+            unsigned char *at = may_go + ((char *)ranges[i].start - low);
+            CHECK_EQUAL((uintptr_t)ranges[i].start % hak_vm_page_size(), 0);
+            CHECK_EQUAL(ranges[i].size % hak_vm_page_size(), 0);
+            CHECK(ranges[i].size > 0);
+            for (size_t byte = 0; byte < ranges[i].size; byte++)
+                CHECK_EQUAL(at[byte]++, 1); /* nor twice */
+            bytes += ranges[i].size;
+        }
+        size_t inner = count > 2 ? (count - 2) * (size_t)HAK_DESCRIPTOR_SIZE : 0;
+        CHECK(bytes + HAK_ARENA_META_RANGES * 2 * hak_vm_page_size() >
+              inner * HAK_ARENA_META_RANGES);
+    }
+}
+
+static void test_inner_meta(void **state) {
+    harness_expect_well(check_inner_meta, NULL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_first),  cmocka_unit_test(test_several),
-        cmocka_unit_test(test_counts), cmocka_unit_test(test_commit),
-        cmocka_unit_test(test_limit),  cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_first),      cmocka_unit_test(test_several),
+        cmocka_unit_test(test_counts),     cmocka_unit_test(test_commit),
+        cmocka_unit_test(test_limit),      cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_inner_meta),
     };
     harness_start();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -655,9 +655,50 @@ static void pay_many(void *argument) {
     shadow_compare();
 }
 
+static size_t resident_pages(struct hak_prim_range range) {
+    size_t page = hak_vm_page_size();
+    size_t resident = 0;
+    for (size_t at = 0; at < range.size; at += page) {
+        unsigned char bits;
+        CHECK(mincore((char *)range.start + at, page, &bits) == 0);
+        resident += bits & 1;
+    }
+    return resident;
+}
+
+/* The descriptors and bitmap lines of a long run go back with it; a short run's stay. */
+static void pay_for_descriptors(void *argument) {
+    enum { LONG = 600, SHORT = 127 };
+    struct hak_prim_range ranges[HAK_ARENA_META_RANGES];
+    shadow_start();
+    for (uint32_t count = SHORT; count <= LONG; count += LONG - SHORT) {
+        hak_unit base = take_in(HAK_LANE_PLAIN, count, 1);
+        for (hak_unit unit = base; unit < base + count; unit++) {
+            for (unsigned line = 0; line < HAK_BITMAP_LINES; line++) {
+                uint64_t *bits = hak_arena_bitmap_line(hak_arena_of(unit), unit, line);
+                *bits = 1; /* a slab uses it and clears it */
+                *bits = 0;
+            }
+        }
+        unsigned range_count = hak_arena_inner_meta(base, count, ranges);
+        put(base, count);
+        end_epoch();
+        end_epoch();
+        CHECK_EQUAL(pay_all(), count);
+        size_t kept = 0;
+        for (unsigned i = 0; i < range_count; i++)
+            kept += resident_pages(ranges[i]);
+        CHECK((kept == 0) == (count == LONG));
+        shadow_compare();
+        CHECK_EQUAL(take_in(HAK_LANE_PLAIN, count, 1), base);
+        shadow_compare();
+    }
+}
+
 static void test_pay(void **state) {
     harness_expect_well(pay_in_pieces, NULL);
     harness_expect_well(pay_many, NULL);
+    harness_expect_well(pay_for_descriptors, NULL);
 }
 
 /* Units of the huge lane from the edge of a huge page on; nothing is free below them. */
