@@ -26,9 +26,8 @@ enum {
     SLAB_SCAN_MAX = 32,     /* slabs of a bin looked at for freed blocks in one take */
     SLAB_FIRST_PAGE = 4096, /* bytes: pages as most machines have them */
     SLAB_FIRST_ROOM =
-        1024, /* bytes in that page for a slab's first blocks, 8 of them if they fit */
-    /* Blocks ahead of the one being put whose descriptor is fetched: covers a miss to memory. */
-    SLAB_PREFETCH_DISTANCE = 8
+        1024,           /* bytes in that page for a slab's first blocks, 8 of them if they fit */
+    SLAB_PUT_BATCH = 32 /* blocks whose bits are fetched together: covers a miss to memory */
 };
 
 _Static_assert(sizeof(struct hak_slab) <= HAK_DESCRIPTOR_SIZE, "a slab's descriptor fits");
@@ -57,12 +56,18 @@ static unsigned slab_available(const struct hak_slab *slab,
     return (unsigned)slab->free_count + size_class->blocks - slab->fresh;
 }
 
-static uint64_t *slab_word(struct hak_slab *slab, hak_unit unit,
-                           const struct hak_size_class *size_class, unsigned word) {
+HAK_INLINE uint64_t *slab_word_in(const struct hak_arena *arena, struct hak_slab *slab,
+                                  hak_unit unit, const struct hak_size_class *size_class,
+                                  unsigned word) {
     if (size_class->blocks <= HAK_SLAB_INLINE_WORDS * 64)
         return &slab->free_inline[word];
-    return hak_arena_bitmap_line(hak_arena_of(unit), unit, word / SLAB_WORDS_PER_LINE) +
+    return hak_arena_bitmap_line(arena, unit, word / SLAB_WORDS_PER_LINE) +
            word % SLAB_WORDS_PER_LINE;
+}
+
+static uint64_t *slab_word(struct hak_slab *slab, hak_unit unit,
+                           const struct hak_size_class *size_class, unsigned word) {
+    return slab_word_in(hak_arena_of(unit), slab, unit, size_class, word);
 }
 
 static bool slab_is_valid(struct hak_slab *slab, hak_unit unit,
@@ -193,18 +198,9 @@ static void slab_destroy(struct hak_slab_set *set, struct hak_slab *slab, hak_un
     hak_pool_put(unit, size_class->units);
 }
 
-/*
- * Puts the slab into the bin that fits its fill. An empty one leaves, unless it is kept as a spare; then
- * false: the descriptor is nobody's, or somebody else's already.
- */
-static bool set_settle(struct hak_slab_set *set, struct hak_slab *slab, hak_unit unit,
-                       const struct hak_size_class *size_class) {
-    hak_assert_deep(slab_is_valid(slab, unit, size_class));
-    slab->idle_epochs = 0;
-    if (HAK_UNLIKELY(slab->is_held))
-        return true;
-    uint8_t bin = slab_bin_for(slab, size_class);
-    if (bin == slab->bin)
+static HAK_NOINLINE bool set_move(struct hak_slab_set *set, struct hak_slab *slab, hak_unit unit,
+                                  uint8_t bin) {
+    if (slab->is_held) /* in no bin until its pages have gone back */
         return true;
     unsigned spares = hak_atomic_load_relaxed(&hak_slab_policy.spares[slab->class_index]);
     if (bin == HAK_SLAB_BIN_EMPTY && set->spare_count >= spares) {
@@ -215,6 +211,18 @@ static bool set_settle(struct hak_slab_set *set, struct hak_slab *slab, hak_unit
     if (bin != HAK_SLAB_BIN_NONE)
         set_link(set, slab, unit, bin);
     return true;
+}
+
+/*
+ * Puts the slab into the bin that fits its fill. An empty one leaves, unless it is kept as a spare; then
+ * false: the descriptor is nobody's, or somebody else's already.
+ */
+HAK_INLINE bool set_settle(struct hak_slab_set *set, struct hak_slab *slab, hak_unit unit,
+                           const struct hak_size_class *size_class) {
+    hak_assert_deep(slab_is_valid(slab, unit, size_class));
+    slab->idle_epochs = 0;
+    uint8_t bin = slab_bin_for(slab, size_class);
+    return HAK_LIKELY(bin == slab->bin) || set_move(set, slab, unit, bin);
 }
 
 uint32_t hak_slab_take_created(unsigned class_index) {
@@ -374,21 +382,72 @@ enum hak_misuse hak_slab_set_put_word(struct hak_slab_set *set, unsigned class_i
     return HAK_MISUSE_NONE;
 }
 
-enum hak_misuse hak_slab_set_put(struct hak_slab_set *set, unsigned class_index,
-                                 void *const *blocks, size_t count, size_t *done) {
-    uint64_t wrong;
-    for (*done = 0; *done < count; ++*done) {
-        size_t ahead = *done + SLAB_PREFETCH_DISTANCE;
-        if (ahead < count)
-            __builtin_prefetch(slab_at(hak_unit_of(blocks[ahead])), 1);
+/* Where one block's bit is. */
+struct slab_place {
+    struct hak_slab *slab;
+    uint64_t *bits;
+    hak_unit unit;
+    uint32_t index;
+};
+
+/* The places of `count` blocks, which are being fetched to the cache then; how many come before a wrong one. */
+static size_t slab_find_places(unsigned class_index, void *const *blocks, size_t count,
+                               struct slab_place *out) {
+    const struct hak_size_class *size_class = &hak_size_classes[class_index];
+    for (size_t i = 0; i < count; i++) {
         hak_unit unit;
         uint32_t index;
-        if (HAK_UNLIKELY(!hak_slab_locate(blocks[*done], class_index, &unit, &index)))
+        if (HAK_UNLIKELY(!hak_slab_locate(blocks[i], class_index, &unit, &index)))
+            return i;
+        const struct hak_arena *arena = hak_arena_of(unit);
+        struct hak_slab *slab = hak_arena_descriptor(arena, unit);
+        uint64_t *bits = slab_word_in(arena, slab, unit, size_class, index / 64);
+        __builtin_prefetch(slab, 1);
+        __builtin_prefetch(bits, 1);
+        out[i] = (struct slab_place){slab, bits, unit, index};
+    }
+    return count;
+}
+
+static HAK_NOINLINE enum hak_misuse set_put_place(struct hak_slab_set *set, unsigned class_index,
+                                                  const struct slab_place *place) {
+    uint64_t wrong;
+    return hak_slab_set_put_word(set, class_index, place->unit, place->index / 64,
+                                 UINT64_C(1) << (place->index % 64), &wrong);
+}
+
+/* What hak_slab_set_put_word() does, where there is little to do. */
+HAK_INLINE enum hak_misuse set_put_one(struct hak_slab_set *set, unsigned class_index,
+                                       const struct slab_place *place) {
+    const struct hak_size_class *size_class = &hak_size_classes[class_index];
+    struct hak_slab *slab = place->slab;
+    uint64_t mask = UINT64_C(1) << (place->index % 64);
+    uint64_t bits = *place->bits;
+    if (HAK_UNLIKELY(slab->class_index != class_index || slab->fresh != size_class->blocks ||
+                     (bits & mask)))
+        return set_put_place(set, class_index, place);
+    *place->bits = bits | mask;
+    slab->free_count++;
+    set_settle(set, slab, place->unit, size_class);
+    return HAK_MISUSE_NONE;
+}
+
+enum hak_misuse hak_slab_set_put(struct hak_slab_set *set, unsigned class_index,
+                                 void *const *blocks, size_t count, size_t *done) {
+    struct slab_place places[SLAB_PUT_BATCH];
+    for (*done = 0; *done < count;) {
+        size_t batch = hak_min(count - *done, SLAB_PUT_BATCH);
+        size_t found = slab_find_places(class_index, blocks + *done, batch, places);
+        for (size_t i = 0; i < found; i++) {
+            enum hak_misuse misuse = set_put_one(set, class_index, &places[i]);
+            if (HAK_UNLIKELY(misuse != HAK_MISUSE_NONE)) {
+                *done += i;
+                return misuse;
+            }
+        }
+        *done += found;
+        if (HAK_UNLIKELY(found < batch))
             return HAK_MISUSE_INSIDE; /* or in the tail */
-        enum hak_misuse misuse = hak_slab_set_put_word(set, class_index, unit, index / 64,
-                                                       UINT64_C(1) << (index % 64), &wrong);
-        if (HAK_UNLIKELY(misuse != HAK_MISUSE_NONE))
-            return misuse;
     }
     return HAK_MISUSE_NONE;
 }
