@@ -19,6 +19,7 @@
 enum { MIXED_SIZE_MIN = 16, MIXED_SIZE_MASK = 0x3FF, MIXED_SIZES = 16 + 0x3FF + 1 };
 
 struct mixed {
+    bool is_floor; /* no allocator: a block is a byte of a fixed buffer */
     uint64_t operations;
     uint64_t working_set;
     uint64_t seed;
@@ -29,12 +30,14 @@ struct mixed {
 };
 
 static inline void mixed_parse(int argc, char **argv, struct mixed *run) {
+    run->is_floor = argc == 5 && strcmp(argv[4], "floor") == 0;
+    argc -= run->is_floor;
     const struct bench_argument arguments[] = {
         {"OPS", 1, UINT64_C(1) << 40, &run->operations},
         {"WORKING_SET", 1, UINT32_C(1) << 28, &run->working_set},
         {"SEED", 1, UINT32_MAX, &run->seed}, /* xorshift never leaves 0 */
     };
-    bench_parse(argc - 1, argv + 1, "OPS WORKING_SET SEED", arguments, 3);
+    bench_parse(argc - 1, argv + 1, "OPS WORKING_SET SEED [floor]", arguments, 3);
 }
 
 /*
@@ -42,30 +45,61 @@ static inline void mixed_parse(int argc, char **argv, struct mixed *run) {
  * a working set on the stack, which on Zen 3 made every operation wait for the block's address (5 ns
  * of 9). mixed_replay() counts afterwards.
  */
-static inline void mixed_run(struct mixed *run) {
-    unsigned char **slots = calloc(run->working_set, sizeof *slots);
-    if (slots == NULL) {
-        bench_die("calloc");
-    }
+static inline __attribute__((always_inline)) void
+mixed_loop(const struct mixed *run, unsigned char **slots, unsigned char *buffer) {
     uint32_t state = (uint32_t)run->seed;
     uint32_t working_set = (uint32_t)run->working_set;
-    uint64_t begin = bench_wall_ns();
     for (uint64_t left = run->operations; left > 0; left--) {
         uint32_t r = bench_xorshift32(&state);
         uint32_t slot = r % working_set;
         if (slots[slot] != NULL) {
-            free(slots[slot]);
+            if (buffer == NULL) {
+                free(slots[slot]);
+            }
             slots[slot] = NULL;
             continue;
         }
-        slots[slot] = bench_take_block(MIXED_SIZE_MIN + (r & MIXED_SIZE_MASK), (unsigned char)r);
+        if (buffer == NULL) {
+            slots[slot] =
+                bench_take_block(MIXED_SIZE_MIN + (r & MIXED_SIZE_MASK), (unsigned char)r);
+        } else {
+            slots[slot] = &buffer[slot];
+            buffer[slot] = (unsigned char)r;
+        }
+    }
+}
+
+static __attribute__((noinline)) void mixed_loop_allocator(const struct mixed *run,
+                                                           unsigned char **slots) {
+    mixed_loop(run, slots, NULL);
+}
+
+static __attribute__((noinline)) void
+mixed_loop_floor(const struct mixed *run, unsigned char **slots, unsigned char *buffer) {
+    mixed_loop(run, slots, buffer);
+}
+
+static inline void mixed_run(struct mixed *run) {
+    unsigned char **slots = calloc(run->working_set, sizeof *slots);
+    unsigned char *buffer = calloc(run->working_set, 1);
+    if (slots == NULL || buffer == NULL) {
+        bench_die("calloc");
+    }
+    uint64_t begin = bench_wall_ns();
+    if (run->is_floor) {
+        mixed_loop_floor(run, slots, buffer);
+    } else {
+        mixed_loop_allocator(run, slots);
     }
     run->elapsed_ns = bench_wall_ns() - begin;
-    for (uint32_t slot = 0; slot < working_set; slot++) {
+    for (uint64_t slot = 0; slot < run->working_set; slot++) {
         unsigned first_byte = slots[slot] == NULL ? 0x100 : slots[slot][0];
         run->checksum = run->checksum * UINT64_C(31) + first_byte;
-        free(slots[slot]);
+        if (!run->is_floor) {
+            free(slots[slot]);
+        }
     }
+    free(buffer);
     free(slots);
 }
 
