@@ -20,7 +20,7 @@ STEPS = 8
 UNITS_MAX = 16
 BLOCKS_MIN = 8
 TAIL_MAX = 0.06
-RECIPROCAL_SHIFT = 40
+START_BITS = 40
 
 
 def class_sizes(direct_max):
@@ -41,13 +41,20 @@ def slab_shape(size):
     sys.exit(f"no slab shape for {size}")
 
 
-def reciprocal(size, units):
-    value = -(-(1 << RECIPROCAL_SHIFT) // size)
-    assert units * UNIT * value < 1 << 64
-    # Exact for every byte offset in the slab: it suffices to look at both ends of each block.
-    for block in range(units * UNIT // size + 1):
-        for offset in (block * size, block * size + size - 1):
-            assert offset * value >> RECIPROCAL_SHIFT == block, (size, offset)
+def reciprocal(size, blocks):
+    """A number whose product with a byte offset in the slab says all about it: the upper 64 bits are the
+    block, the lower ones are below 2^40 exactly where one of the slab's blocks starts.
+
+    With excess = value * size - 2^64, offset = block * size + rest gives block * excess + rest * value as
+    lower part: the excess is made just large enough that the end of the last block is 2^40 or more."""
+    value = -(-((1 << 64) + -(-(1 << START_BITS) // blocks)) // size)
+    # The lower part grows with the offset inside a block: these three stand for all others.
+    for block in range(blocks + 1):
+        start = block * size * value
+        assert start >> 64 == block
+        assert (start % (1 << 64) < 1 << START_BITS) == (block < blocks), (size, block)
+        assert (start + value) % (1 << 64) >= 1 << START_BITS, (size, block)
+        assert start + (size - 1) * value >> 64 == block, (size, block)
     return value
 
 
@@ -74,13 +81,13 @@ def main():
     print(f"#define HAK_CLASS_COUNT {len(sizes) + 1}u /* class 0 is never a block's */")
     print(f"#define HAK_TINY_MAX {TINY_MAX}u")
     print(f"#define HAK_MID_MAX {MID_MAX}u")
-    print(f"#define HAK_RECIPROCAL_SHIFT {RECIPROCAL_SHIFT}u")
+    print(f"#define HAK_RECIPROCAL_START_BITS {START_BITS}u")
     print("#endif\n")
-    print("/* HAK_SIZE_CLASS(block bytes, units per slab, blocks per slab, 2^40 / bytes rounded up) */")
+    print("/* HAK_SIZE_CLASS(block bytes, units per slab, blocks per slab, 2^64 / bytes and a little more) */")
     print("#ifdef HAK_SIZE_CLASS")
     for size in sizes:
         units, blocks = slab_shape(size)
-        print(f"HAK_SIZE_CLASS({size}, {units}, {blocks}, {reciprocal(size, units)})")
+        print(f"HAK_SIZE_CLASS({size}, {units}, {blocks}, {reciprocal(size, blocks)})")
     print("#endif\n")
     print("/* Class × 16 of every size up to 1 KiB. */")
     print_table("HAK_SIZE_CLASS_TINY_MAP",

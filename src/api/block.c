@@ -275,7 +275,15 @@ void hak_block_free(void *p, const char *function, size_t size, bool is_aligned)
 
 /* ---- looking at a block ---- */
 
+size_t hak_block_stay_units;
+
+void hak_block_init(void) {
+    hak_block_stay_units = hak_options.checks ? 0 : hak_pagemap_unit_count;
+}
+
 size_t hak_block_usable_slow(const void *p, const char *function) {
+    if (p == NULL)
+        return 0;
     struct block_place place = block_locate(p, function);
     return block_place_usable(p, &place);
 }

@@ -45,7 +45,7 @@ HAK_COLD void *hak_block_alloc(struct hak_block_request request);
  */
 HAK_NOINLINE void hak_block_free(void *p, const char *function, size_t size, bool is_aligned);
 
-/* Usable bytes. `function` for messages: reports misuse and does not return. p != NULL. */
+/* Usable bytes, 0 for NULL. `function` for messages: reports misuse and does not return. */
 HAK_NOINLINE size_t hak_block_usable_slow(const void *p, const char *function);
 
 /*
@@ -62,6 +62,14 @@ HAK_COLD void *hak_block_alloc_growing(size_t size, size_t usable);
 
 /* What hak_block_alloc() would give for this request; 0: it cannot be. */
 size_t hak_block_good_size(size_t size, size_t align);
+
+/*
+ * Units of the window in which realloc may leave a block alone without a closer look: all, but none before
+ * start-up, and none with checks=1. A bound, and no flag: the fast path has to compare with one anyway.
+ * hak_block_init() sets it, at start-up once options and pagemap are there, and after later options.
+ */
+extern HAK_INTERNAL size_t hak_block_stay_units;
+void hak_block_init(void);
 
 /* Canary builds: sets the block's tail; reports a changed one. p != NULL. */
 void hak_canary_set(void *p);
@@ -93,12 +101,27 @@ HAK_INLINE bool block_push(void *p, const char *function) {
 
 HAK_INLINE size_t block_usable(const void *p, const char *function) {
     size_t unit;
-    if (HAK_LIKELY(hak_pagemap_find(p, &unit))) {
-        uint32_t tag = hak_pagemap_tag(unit);
-        if (HAK_LIKELY(tag >= HAK_TAG_CLASS_LIMIT) && !HAK_CANARY)
-            return hak_class_offset_size(tag & (HAK_TAG_CLASS_LIMIT - 1));
+    if (!HAK_CANARY && HAK_LIKELY(hak_pagemap_find(p, &unit))) {
+        size_t size = hak_size_class_at(hak_tag_class_offset(hak_pagemap_tag(unit)))->size;
+        if (HAK_LIKELY(size != 0)) /* it lies in a slab */
+            return size;
     }
     return hak_block_usable_slow(p, function);
+}
+
+/*
+ * True: the block has room for `size` bytes, which are at least half of it, and that is all there is to
+ * realloc. False: hak_block_resize() has to look closer.
+ */
+HAK_INLINE bool block_stays(const void *p, size_t size) {
+    size_t unit = hak_pagemap_index(p);
+    if (HAK_CANARY || HAK_UNLIKELY(unit >= hak_block_stay_units))
+        return false;
+    const struct hak_size_class *size_class =
+        hak_size_class_at(hak_tag_class_offset(hak_pagemap_tag(unit)));
+    uint32_t index;
+    return HAK_LIKELY(size_class->size - size < size_class->spare_limit) &&
+           HAK_LIKELY(hak_size_class_locate(size_class, (uintptr_t)p % HAK_UNIT_SIZE, &index));
 }
 
 #endif

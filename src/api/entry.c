@@ -90,6 +90,8 @@ static HAK_NOINLINE void *entry_realloc_slow(void *p, size_t size) {
 }
 
 HAK_PUBLIC void *hakmem_realloc(void *p, size_t size) {
+    if (HAK_LIKELY(block_stays(p, size)))
+        return p;
     return entry_realloc_slow(p, size);
 }
 HAK_EXPORT(realloc);
@@ -128,8 +130,6 @@ HAK_PUBLIC void hakmem_sdallocx(void *p, size_t size, int flags) {
 HAK_EXPORT(sdallocx);
 
 HAK_PUBLIC size_t hakmem_malloc_usable_size(void *p) {
-    if (HAK_UNLIKELY(p == NULL))
-        return 0;
     return block_usable(p, "malloc_usable_size");
 }
 HAK_EXPORT(malloc_usable_size);

@@ -13,6 +13,7 @@
 #include "api/start.h"
 
 #include "ace/ace.h"
+#include "api/block.h"
 #include "api/tick.h"
 #include "api/tune.h"
 #include "arena/pool.h"
@@ -50,7 +51,10 @@ static bool start_locked(void) {
         (void)error;
         g_start.has_limits = true;
     }
-    return hak_pool_init();
+    if (!hak_pool_init())
+        return false;
+    hak_block_init();
+    return true;
 }
 
 static bool start_slow(void) {
@@ -75,8 +79,10 @@ bool hak_start(void) {
 /* Early, so that our fork handlers are the first registered: prepare then runs last. */
 __attribute__((constructor)) static void start_at_load(void) {
     hak_start();
-    if (!g_start.has_environment)
+    if (!g_start.has_environment) {
         start_options();
+        hak_block_init();
+    }
     hak_tune_at_start();
     if (hak_options.helper)
         hak_tick_start_helper();

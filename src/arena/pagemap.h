@@ -52,15 +52,24 @@ extern HAK_INTERNAL uintptr_t hak_pagemap_base;
 extern HAK_INTERNAL size_t hak_pagemap_unit_count;
 extern HAK_INTERNAL _Atomic uint32_t *hak_pagemap_tags;
 
+/* The pointer's unit if it lies in the window; anything from hak_pagemap_unit_count on if not. */
+HAK_INLINE size_t hak_pagemap_index(const void *p) {
+    return ((uintptr_t)p - hak_pagemap_base) >> HAK_UNIT_SHIFT;
+}
+
 /* True when the pointer lies in the window; *unit is then its unit. */
 HAK_INLINE bool hak_pagemap_find(const void *p, size_t *unit) {
-    size_t index = ((uintptr_t)p - hak_pagemap_base) >> HAK_UNIT_SHIFT;
-    *unit = index;
-    return HAK_LIKELY(index < hak_pagemap_unit_count);
+    *unit = hak_pagemap_index(p);
+    return HAK_LIKELY(*unit < hak_pagemap_unit_count);
 }
 
 HAK_INLINE uint32_t hak_pagemap_tag(size_t unit) {
     return hak_atomic_load_relaxed(&hak_pagemap_tags[unit]);
+}
+
+/* The class × 16 that a tag names; 0, the class without blocks, for all that is no slab's. */
+HAK_INLINE size_t hak_tag_class_offset(uint32_t tag) {
+    return tag & (HAK_TAG_CLASS_LIMIT - 16);
 }
 
 HAK_INLINE void hak_pagemap_set(hak_unit unit, uint32_t tag) {

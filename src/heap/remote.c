@@ -228,8 +228,7 @@ static void remote_post(struct hak_remote *remote, struct record record) {
     packet->records[packet->count] = record;
     atomic_signal_fence(memory_order_release); /* a fork in between loses the record, no more */
     packet->count++;
-    open->bytes +=
-        hak_popcount(record.mask) * hak_class_offset_size(tag & (HAK_TAG_CLASS_LIMIT - 1));
+    open->bytes += hak_popcount(record.mask) * hak_size_class_at(hak_tag_class_offset(tag))->size;
     if (packet->count == REMOTE_RECORDS)
         remote_send(open);
 }

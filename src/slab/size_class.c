@@ -3,8 +3,9 @@
 #include "slab/size_class.h"
 
 const struct hak_size_class hak_size_classes[HAK_CLASS_COUNT] = {
-    {0, 0, 0, 0},
-#define HAK_SIZE_CLASS(size, units, blocks, reciprocal) {size, blocks, units, reciprocal},
+    {0, 0, 0, 0, 0},
+#define HAK_SIZE_CLASS(size, units, blocks, reciprocal)                                            \
+    {blocks, units, size, (units) == 1 ? (size) / 2 + 1 : 0, reciprocal},
 #include "slab/size_classes.inc"
 #undef HAK_SIZE_CLASS
 };

@@ -9,6 +9,8 @@
 #ifndef HAK_SLAB_SIZE_CLASS_H
 #define HAK_SLAB_SIZE_CLASS_H
 
+#include <stdalign.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,13 +20,19 @@
 #include "slab/size_classes.inc"
 #undef HAK_SIZE_CLASS_CONSTANTS
 
+/*
+ * spare_limit: realloc leaves a block alone while fewer bytes of it are unused: up to half. 0 for slabs of
+ * several units, where the pointer alone does not say how far the slab's start is.
+ */
 struct hak_size_class {
-    uint32_t size;       /* bytes of a block */
-    uint16_t blocks;     /* per slab */
-    uint16_t units;      /* per slab */
-    uint64_t reciprocal; /* ceil(2^HAK_RECIPROCAL_SHIFT / size) */
+    alignas(32) uint16_t blocks; /* per slab */
+    uint16_t units;              /* per slab */
+    uint32_t size;               /* bytes of a block */
+    uint32_t spare_limit;        /* bytes */
+    uint64_t reciprocal;         /* a little more than 2^64 / size; see hak_size_class_locate() */
 };
-_Static_assert(sizeof(struct hak_size_class) == 16, "indexed by the class part of a tag");
+_Static_assert(sizeof(struct hak_size_class) == 32,
+               "indexed by the class part of a tag, times two");
 
 extern HAK_INTERNAL const struct hak_size_class hak_size_classes[HAK_CLASS_COUNT];
 extern HAK_INTERNAL const uint16_t hak_size_class_tiny_map[HAK_TINY_MAX + 1];
@@ -44,9 +52,25 @@ HAK_INLINE size_t hak_mid_class_offset(size_t size) {
     return hak_size_class_mid_map[(size + 127) >> 7];
 }
 
-/* Block bytes of the class at `offset`, class × 16: the low part of a slab's tag. */
-HAK_INLINE uint32_t hak_class_offset_size(size_t offset) {
-    return ((const struct hak_size_class *)((uintptr_t)hak_size_classes + offset))->size;
+/* The class at `offset`, class × 16: the low part of a slab's tag. */
+HAK_INLINE const struct hak_size_class *hak_size_class_at(size_t offset) {
+    return &hak_size_classes[offset / 16];
+}
+
+/*
+ * True where one of the slab's blocks starts, `offset` bytes behind the slab's start; in any case *index
+ * is the block that these bytes lead into.
+ *
+ * One multiplication, as in Lemire, Kaser and Kurz, "Faster remainder by direct computation" (2019): the
+ * product's upper half is the quotient, its lower half grows with the remainder. The reciprocal is chosen
+ * so that the slab's tail, where another block would begin, is told from a block: tools/size_classes.py
+ * proves it.
+ */
+HAK_INLINE bool hak_size_class_locate(const struct hak_size_class *size_class, size_t offset,
+                                      uint32_t *index) {
+    unsigned __int128 product = (unsigned __int128)offset * size_class->reciprocal;
+    *index = (uint32_t)(product >> 64);
+    return (uint64_t)product >> HAK_RECIPROCAL_START_BITS == 0;
 }
 
 /* The class of any size up to HAK_MID_MAX. */

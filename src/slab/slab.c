@@ -128,8 +128,8 @@ static uint16_t slab_first_block(hak_unit unit, const struct hak_size_class *siz
     size_t pages = size_class->units * (HAK_UNIT_SIZE / SLAB_FIRST_PAGE);
     size_t offset =
         ((uint64_t)hash * pages >> 32) * SLAB_FIRST_PAGE + hash % (SLAB_FIRST_PAGE - room + 1);
-    size_t index =
-        (size_t)((offset + size_class->size - 1) * size_class->reciprocal >> HAK_RECIPROCAL_SHIFT);
+    uint32_t index;
+    hak_size_class_locate(size_class, offset + size_class->size - 1, &index);
     return (uint16_t)(index < size_class->blocks ? index : 0);
 }
 

@@ -136,10 +136,8 @@ HAK_INLINE bool hak_slab_locate(const void *p, unsigned class_index, hak_unit *s
     if (size_class->units > 1) /* only slabs of several units need to look */
         head -= ((const struct hak_slab *)hak_unit_descriptor(head))->distance;
     size_t offset = (uintptr_t)p - (uintptr_t)hak_unit_address(head);
-    /* Exact for every offset in a slab: tools/size_classes.py proves it. */
-    *index = (uint32_t)(offset * size_class->reciprocal >> HAK_RECIPROCAL_SHIFT);
     *slab = head;
-    return (size_t)*index * size_class->size == offset && *index < size_class->blocks;
+    return hak_size_class_locate(size_class, offset, index);
 }
 
 /*

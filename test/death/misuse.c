@@ -141,6 +141,9 @@ static void call_realloc(void *p) {
 static void call_realloc_smaller(void *p) {
     (void)api.realloc(p, 1);
 }
+static void call_realloc_same(void *p) {
+    (void)api.realloc(p, api.malloc_usable_size(p));
+}
 static void call_realloc_zero(void *p) {
     (void)api.realloc(p, 0);
 }

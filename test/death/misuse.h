@@ -113,6 +113,12 @@ struct misuse_case {
     X("mid_inside_4096",           run_inside, call_free, 20000, 4096, NULL)                       \
     X("tiny_realloc_inside",       run_inside, call_realloc, 64, 16, NULL)                         \
     X("mid_realloc_inside",        run_inside, call_realloc, 20000, 8192, NULL)                    \
+    X("tiny_realloc_same_freed",   run_twice, call_realloc_same, 64, 0, NULL)                      \
+    X("tiny_realloc_same_inside_1",run_inside, call_realloc_same, 64, 1, NULL)                     \
+    X("tiny_realloc_same_inside",  run_inside, call_realloc_same, 1000, 16, NULL)                  \
+    X("tiny_realloc_same_last",    run_inside, call_realloc_same, 64, 63, NULL)                    \
+    X("mid_realloc_same_inside",   run_inside, call_realloc_same, 2000, 1024, NULL)                \
+    X("mid_realloc_same_inside_2", run_inside, call_realloc_same, 20000, 8192, NULL)               \
     X("tiny_usable_inside",        run_inside, call_usable_size, 64, 16, NULL)                     \
     X("tiny_delete_inside",        run_inside, call_delete_array, 64, 8, NULL)                     \
     X("tiny_twice_by_other",       run_owner_then_other, call_free, 64, 0, NULL)                   \

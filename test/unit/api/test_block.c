@@ -21,6 +21,7 @@
 
 static void use_checks(void) {
     hak_options.checks = 1;
+    hak_block_init();
     hak_ace_init(HAK_ACE_ON, true);
 }
 

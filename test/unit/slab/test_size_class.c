@@ -2,7 +2,7 @@
 
 /*
  * Goal: every size up to 64 KiB gets the smallest class that holds it, no class wastes more than is
- * promised, in blocks or in slabs, and the division by multiplication is exact.
+ * promised, in blocks or in slabs, and a block's start is told from any other offset.
  * Method: every size, every class, and every byte offset of every kind of slab, one by one.
  */
 
@@ -29,7 +29,7 @@ static void test_every_size(void **state) {
         size_t offset =
             size <= HAK_TINY_MAX ? hak_tiny_class_offset(size) : hak_mid_class_offset(size);
         CHECK_EQUAL(offset, class_index * 16);
-        CHECK_EQUAL(hak_class_offset_size(offset), block);
+        CHECK_EQUAL(hak_size_class_at(offset)->size, block);
     }
 }
 
@@ -84,28 +84,40 @@ static void test_slabs(void **state) {
     }
 }
 
-/* Offset -> block index without a division, for every offset a pointer can have. */
-static void test_reciprocals(void **state) {
+/* Offset -> block index without a division, for every offset a pointer can have: block starts, no others. */
+static void test_locate(void **state) {
     for (unsigned i = 1; i < HAK_CLASS_COUNT; i++) {
         const struct hak_size_class *c = &hak_size_classes[i];
         size_t index = 0;
-        size_t next = c->size;
+        size_t start = 0;
         for (size_t offset = 0; offset < c->units * HAK_UNIT_SIZE; offset++) {
-            if (offset == next) {
+            if (offset == start + c->size) {
                 index++;
-                next += c->size;
+                start = offset;
             }
-            if ((uint64_t)offset * c->reciprocal >> HAK_RECIPROCAL_SHIFT != index)
-                CHECK_EQUAL((uint64_t)offset * c->reciprocal >> HAK_RECIPROCAL_SHIFT, index);
+            uint32_t found;
+            bool is_start = hak_size_class_locate(c, offset, &found);
+            if (found != index || is_start != (offset == start && index < c->blocks)) {
+                CHECK_EQUAL(found, index);
+                CHECK_EQUAL(is_start, offset == start && index < c->blocks);
+            }
         }
+    }
+}
+
+/* realloc's short way: half of a block may be unused, and only where a unit is a slab. */
+static void test_spare(void **state) {
+    for (unsigned i = 0; i < HAK_CLASS_COUNT; i++) {
+        const struct hak_size_class *c = &hak_size_classes[i];
+        CHECK_EQUAL(c->spare_limit, c->units == 1 ? c->size / 2 + 1 : 0);
     }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_size),  cmocka_unit_test(test_class_zero),
-        cmocka_unit_test(test_classes),     cmocka_unit_test(test_slabs),
-        cmocka_unit_test(test_reciprocals),
+        cmocka_unit_test(test_every_size), cmocka_unit_test(test_class_zero),
+        cmocka_unit_test(test_classes),    cmocka_unit_test(test_slabs),
+        cmocka_unit_test(test_locate),     cmocka_unit_test(test_spare),
     };
     harness_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
