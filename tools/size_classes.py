@@ -79,6 +79,7 @@ def main():
           "SPDX-License-Identifier: MIT */\n")
     print("#ifdef HAK_SIZE_CLASS_CONSTANTS")
     print(f"#define HAK_CLASS_COUNT {len(sizes) + 1}u /* class 0 is never a block's */")
+    print(f"#define HAK_DIRECT_MAX {direct_max}u /* up to here class × 16 is the block's size */")
     print(f"#define HAK_TINY_MAX {TINY_MAX}u")
     print(f"#define HAK_MID_MAX {MID_MAX}u")
     print(f"#define HAK_RECIPROCAL_START_BITS {START_BITS}u")

@@ -8,8 +8,10 @@
 #include "api/block.h"
 #include "api/export.h"
 
-/* Blocks up to this size are cleared by a short loop: a call to memset costs more. */
+/* Blocks up to this size are cleared in line: a call to memset costs more. */
 enum { ENTRY_CLEAR_INLINE_MAX = 256 };
+_Static_assert(ENTRY_CLEAR_INLINE_MAX <= HAK_DIRECT_MAX,
+               "calloc takes the class's offset for a size");
 
 HAK_PUBLIC void *hakmem_malloc(size_t size) {
     void *p = block_pop(size);
@@ -31,33 +33,47 @@ HAK_EXPORT_AS(cfree, free);
 HAK_EXPORT_AS(__libc_cfree, free);
 extern HAK_PUBLIC void hakmem_cfree(void *p) __attribute__((alias("hakmem_free")));
 
-/* Sixteen bytes at a time: blocks are multiples of 16, and rounding up stays inside. */
-HAK_INLINE void entry_clear(void *p, size_t size) {
+/*
+ * Clears a block of `size` bytes, a multiple of 16 up to ENTRY_CLEAR_INLINE_MAX. From both ends to the
+ * middle: where the two meet, stores overlap, so that three comparisons do for any size.
+ */
+HAK_INLINE void *entry_clear(void *p, size_t size) {
     typedef uint64_t pair __attribute__((vector_size(16), may_alias));
-    if (size > ENTRY_CLEAR_INLINE_MAX) {
-        memset(p, 0, size);
-        return;
-    }
-    pair *word = p;
-    pair *end = word + (size + 15) / 16;
-    for (; word < end; word++)
-        *word = (pair){0, 0};
+    const pair zero = {0, 0};
+    pair *first = p;
+    pair *last = (void *)((char *)p + size - sizeof(pair));
+    first[0] = last[0] = zero;
+    if (size <= 32)
+        return p;
+    first[1] = last[-1] = zero;
+    if (size <= 64)
+        return p;
+    first[2] = first[3] = last[-2] = last[-3] = zero;
+    if (size <= 128)
+        return p;
+    first[4] = first[5] = first[6] = first[7] = zero;
+    last[-4] = last[-5] = last[-6] = last[-7] = zero;
+    return p;
+}
+
+/* Larger blocks, and those that no magazine has; apart, so that calloc itself needs no stack. */
+static HAK_NOINLINE void *entry_calloc_slow(size_t total) {
+    void *p = block_pop(total);
+    if (p == NULL)
+        return hak_block_alloc((struct hak_block_request){total, HAK_BLOCK_ALIGN, true});
+    return memset(p, 0, total);
 }
 
 HAK_PUBLIC void *hakmem_calloc(size_t count, size_t size) {
     size_t total;
-    if (HAK_UNLIKELY(__builtin_mul_overflow(count, size, &total))) {
-        errno = ENOMEM;
-        return NULL;
+    if (HAK_UNLIKELY(__builtin_mul_overflow(count, size, &total)))
+        total = SIZE_MAX; /* cannot be had either */
+    if (!HAK_CANARY && HAK_LIKELY(total <= ENTRY_CLEAR_INLINE_MAX)) {
+        void *p = block_pop(total);
+        if (HAK_LIKELY(p != NULL))
+            return entry_clear(p, hak_tiny_class_offset(total));
     }
-    void *p = block_pop(total);
-    if (HAK_UNLIKELY(p == NULL))
-        return hak_block_alloc((struct hak_block_request){total, HAK_BLOCK_ALIGN, true});
-    if (HAK_CANARY)
-        memset(p, 0, total); /* rounding up would reach the canary */
-    else
-        entry_clear(p, total);
-    return p;
+    return entry_calloc_slow(total);
 }
 HAK_EXPORT(calloc);
 HAK_EXPORT_AS(__libc_calloc, calloc);

@@ -161,6 +161,31 @@ static void test_calloc_zero(void **state) {
     }
 }
 
+/* Clearing is done in pieces of 16 bytes: those of the blocks around stay as they are. */
+static void test_calloc_clears_no_more(void **state) {
+    enum { BLOCKS = 9 };
+    for (size_t size = 1; size <= 600; size++) {
+        char *blocks[BLOCKS];
+        for (int i = 0; i < BLOCKS; i++) {
+            blocks[i] = hakmem_malloc(size);
+            memset(blocks[i], 0xff, hakmem_malloc_usable_size(blocks[i]));
+        }
+        for (int i = 0; i < BLOCKS; i++) {
+            hakmem_free(blocks[i]);
+            char *p = hakmem_calloc(1, size);
+            CHECK(harness_is_zero(p, size));
+            memset(p, 0xff, hakmem_malloc_usable_size(p));
+            blocks[i] = p;
+            for (int k = 0; k < BLOCKS; k++) {
+                CHECK_EQUAL(blocks[k][0], (char)0xff);
+                CHECK_EQUAL(blocks[k][hakmem_malloc_usable_size(blocks[k]) - 1], (char)0xff);
+            }
+        }
+        for (int i = 0; i < BLOCKS; i++)
+            hakmem_free(blocks[i]);
+    }
+}
+
 /* ---- realloc ---- */
 
 static void fill(unsigned char *p, size_t size) {
@@ -582,6 +607,7 @@ int main(void) {
         cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_overflow),
         cmocka_unit_test(test_calloc_zero),
+        cmocka_unit_test(test_calloc_clears_no_more),
         cmocka_unit_test(test_realloc_keeps_content),
         cmocka_unit_test(test_realloc_all_bytes),
         cmocka_unit_test(test_realloc_small_in_place),

@@ -29,6 +29,8 @@ static void test_every_size(void **state) {
         size_t offset =
             size <= HAK_TINY_MAX ? hak_tiny_class_offset(size) : hak_mid_class_offset(size);
         CHECK_EQUAL(offset, class_index * 16);
+        if (size <= HAK_DIRECT_MAX)
+            CHECK_EQUAL(offset, block);
         CHECK_EQUAL(hak_size_class_at(offset)->size, block);
     }
 }
