@@ -243,7 +243,7 @@ static void block_free_small(void *p, const char *function, const struct block_p
         hak_heap_free_remote(place->owner, place->class_index, p, function);
 }
 
-void hak_block_free(void *p, const char *function, size_t size, bool is_aligned) {
+void hak_block_free(void *p, size_t size, const char *function, bool is_aligned) {
     size_t unit;
     if (hak_pagemap_find(p, &unit)) { /* another heap's, most often */
         uint32_t tag = hak_pagemap_tag(unit);

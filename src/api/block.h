@@ -40,10 +40,10 @@ struct hak_block_request {
 HAK_COLD void *hak_block_alloc(struct hak_block_request request);
 
 /*
- * The slow path of every free. `function`: the entry point's name for messages. `size`: what the
- * caller says was requested, or HAK_SIZE_UNKNOWN.
+ * The slow path of every free. `size`: what the caller says was requested, or HAK_SIZE_UNKNOWN. `function`:
+ * the entry point's name for messages. The order is that of sized frees: they move no argument to get here.
  */
-HAK_NOINLINE void hak_block_free(void *p, const char *function, size_t size, bool is_aligned);
+HAK_NOINLINE void hak_block_free(void *p, size_t size, const char *function, bool is_aligned);
 
 /* Usable bytes, 0 for NULL. `function` for messages: reports misuse and does not return. */
 HAK_NOINLINE size_t hak_block_usable_slow(const void *p, const char *function);

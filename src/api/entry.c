@@ -13,11 +13,16 @@ enum { ENTRY_CLEAR_INLINE_MAX = 256 };
 _Static_assert(ENTRY_CLEAR_INLINE_MAX <= HAK_DIRECT_MAX,
                "calloc takes the class's offset for a size");
 
+/* Apart, so that malloc itself needs no stack: a request is passed there. */
+static HAK_NOINLINE void *entry_malloc_slow(size_t size) {
+    return hak_block_alloc((struct hak_block_request){size, HAK_BLOCK_ALIGN, false});
+}
+
 HAK_PUBLIC void *hakmem_malloc(size_t size) {
     void *p = block_pop(size);
     if (HAK_LIKELY(p != NULL))
         return p;
-    return hak_block_alloc((struct hak_block_request){size, HAK_BLOCK_ALIGN, false});
+    return entry_malloc_slow(size);
 }
 HAK_EXPORT(malloc);
 HAK_EXPORT_AS(__libc_malloc, malloc);
@@ -25,7 +30,7 @@ HAK_EXPORT_AS(__libc_malloc, malloc);
 HAK_PUBLIC void hakmem_free(void *p) {
     if (HAK_LIKELY(block_push(p, "free")))
         return;
-    hak_block_free(p, "free", HAK_SIZE_UNKNOWN, false);
+    hak_block_free(p, HAK_SIZE_UNKNOWN, "free", false);
 }
 HAK_EXPORT(free);
 HAK_EXPORT_AS(__libc_free, free);
@@ -83,7 +88,7 @@ static HAK_NOINLINE void *entry_realloc_slow(void *p, size_t size) {
         return hakmem_malloc(size);
     if (size == 0) {
         if (!block_push(p, "realloc"))
-            hak_block_free(p, "realloc", HAK_SIZE_UNKNOWN, false);
+            hak_block_free(p, HAK_SIZE_UNKNOWN, "realloc", false);
         return NULL;
     }
     if (size > PTRDIFF_MAX) {
@@ -126,7 +131,7 @@ HAK_EXPORT(reallocarray);
 HAK_PUBLIC void hakmem_free_sized(void *p, size_t size) {
     if (HAK_LIKELY(block_push(p, "free_sized")))
         return;
-    hak_block_free(p, "free_sized", size, false);
+    hak_block_free(p, size, "free_sized", false);
 }
 HAK_EXPORT(free_sized);
 
@@ -134,14 +139,14 @@ HAK_PUBLIC void hakmem_free_aligned_sized(void *p, size_t alignment, size_t size
     (void)alignment;
     if (HAK_LIKELY(block_push(p, "free_aligned_sized")))
         return;
-    hak_block_free(p, "free_aligned_sized", size, true);
+    hak_block_free(p, size, "free_aligned_sized", true);
 }
 HAK_EXPORT(free_aligned_sized);
 
 HAK_PUBLIC void hakmem_sdallocx(void *p, size_t size, int flags) {
     if (HAK_LIKELY(block_push(p, "sdallocx")))
         return;
-    hak_block_free(p, "sdallocx", size, flags != 0);
+    hak_block_free(p, size, "sdallocx", flags != 0);
 }
 HAK_EXPORT(sdallocx);
 

@@ -51,7 +51,7 @@ static void *operator_new_aligned(size_t size, size_t align, bool may_throw) {
 
 HAK_INLINE void operator_delete(void *p, size_t size, bool is_aligned) {
     if (HAK_UNLIKELY(!block_push(p, "delete")))
-        hak_block_free(p, "delete", size, is_aligned);
+        hak_block_free(p, size, "delete", is_aligned);
 }
 
 #define OPERATOR_NEW(name, ...)                                                                    \
