@@ -29,11 +29,13 @@ endfunction()
 hak_add_flavour(prefixed HAK_OVERRIDE=0)
 hak_add_library(hakmem_prefixed_static hakmem-prefixed STATIC prefixed)
 
-if(HAK_FULL)
-  hak_add_library(hakmem_prefixed_shared hakmem-prefixed SHARED prefixed)
-
+if(NOT HAKMEM_SANITIZE)
   hak_add_flavour(override HAK_OVERRIDE=1)
   hak_add_library(hakmem_shared hakmem SHARED override)
+endif()
+
+if(HAK_FULL)
+  hak_add_library(hakmem_prefixed_shared hakmem-prefixed SHARED prefixed)
   hak_add_library(hakmem_static hakmem STATIC override)
 
   # The all-in-one file as one object, to be linked first into a program.

@@ -1,4 +1,4 @@
-# test/port.cmake — the smoke program on the prefixed build, which must work wherever we run.
+# test/port.cmake — the smoke program, which must work wherever we run: prefixed, and with our malloc.
 # SPDX-License-Identifier: MIT
 
 # hak_add_smoke(<name> <what to link...>)
@@ -10,6 +10,7 @@ function(hak_add_smoke name)
 endfunction()
 
 hak_add_smoke(static hakmem_prefixed_static -static)
+hak_add_smoke(override hakmem_shared)
 if(HAK_FULL)
   hak_add_smoke(shared hakmem_prefixed_shared)
 endif()
