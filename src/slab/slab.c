@@ -409,47 +409,101 @@ static size_t slab_find_places(unsigned class_index, void *const *blocks, size_t
     return count;
 }
 
-static HAK_NOINLINE enum hak_misuse set_put_place(struct hak_slab_set *set, unsigned class_index,
-                                                  const struct slab_place *place) {
-    uint64_t wrong;
-    return hak_slab_set_put_word(set, class_index, place->unit, place->index / 64,
-                                 UINT64_C(1) << (place->index % 64), &wrong);
+/* The general way, one by one: is something wrong, or is the slab still being handed out? */
+static HAK_NOINLINE enum hak_misuse set_put_places(struct hak_slab_set *set, unsigned class_index,
+                                                   const struct slab_place *places, size_t count,
+                                                   size_t *done) {
+    enum hak_misuse misuse = HAK_MISUSE_NONE;
+    for (size_t i = 0; i < count && misuse == HAK_MISUSE_NONE; i++) {
+        uint64_t wrong;
+        misuse = hak_slab_set_put_word(set, class_index, places[i].unit, places[i].index / 64,
+                                       UINT64_C(1) << (places[i].index % 64), &wrong);
+        *done += misuse == HAK_MISUSE_NONE;
+    }
+    return misuse;
 }
 
-/* What hak_slab_set_put_word() does, where there is little to do. */
-HAK_INLINE enum hak_misuse set_put_one(struct hak_slab_set *set, unsigned class_index,
-                                       const struct slab_place *place) {
+/* How many places from the first on are in one word, once each. */
+HAK_INLINE size_t slab_gather_word(const struct slab_place *places, size_t count, uint64_t *mask) {
+    size_t same = 0;
+    *mask = 0;
+    do {
+        uint64_t bit = UINT64_C(1) << (places[same].index % 64);
+        if (HAK_UNLIKELY(*mask & bit))
+            break;
+        *mask |= bit;
+        same++;
+    } while (same < count && places[same].bits == places[0].bits);
+    return same;
+}
+
+/* Blocks in any order, up to SLAB_PUT_BATCH: all their lines are on the way before the first is needed. */
+static enum hak_misuse set_put_batch(struct hak_slab_set *set, unsigned class_index,
+                                     void *const *blocks, size_t count, size_t *done) {
     const struct hak_size_class *size_class = &hak_size_classes[class_index];
-    struct hak_slab *slab = place->slab;
-    uint64_t mask = UINT64_C(1) << (place->index % 64);
-    uint64_t bits = *place->bits;
-    if (HAK_UNLIKELY(slab->class_index != class_index || slab->fresh != size_class->blocks ||
-                     (bits & mask)))
-        return set_put_place(set, class_index, place);
-    *place->bits = bits | mask;
-    slab->free_count++;
-    set_settle(set, slab, place->unit, size_class);
-    return HAK_MISUSE_NONE;
+    struct slab_place places[SLAB_PUT_BATCH];
+    size_t found = slab_find_places(class_index, blocks, count, places);
+    size_t same;
+    for (size_t i = 0; i < found; i += same) {
+        struct hak_slab *slab = places[i].slab;
+        uint64_t mask;
+        same = slab_gather_word(&places[i], found - i, &mask);
+        uint64_t bits = *places[i].bits;
+        if (HAK_UNLIKELY(slab->class_index != class_index || slab->fresh != size_class->blocks ||
+                         (bits & mask))) {
+            enum hak_misuse misuse = set_put_places(set, class_index, &places[i], same, done);
+            if (HAK_UNLIKELY(misuse != HAK_MISUSE_NONE))
+                return misuse;
+            continue;
+        }
+        *places[i].bits = bits | mask;
+        slab->free_count = (uint16_t)(slab->free_count + same);
+        set_settle(set, slab, places[i].unit, size_class);
+        *done += same;
+    }
+    return found < count ? HAK_MISUSE_INSIDE : HAK_MISUSE_NONE; /* or in the tail */
+}
+
+/* Neighbours in memory, as a program frees that frees in the order it allocated: one word at a time. */
+static size_t slab_run_length(void *const *blocks, size_t count, size_t size) {
+    size_t length = 1;
+    while (length < count && blocks[length] == (char *)blocks[length - 1] + size)
+        length++;
+    return length;
+}
+
+/* False: one of them is wrong, and none was put back. */
+static bool set_put_run(struct hak_slab_set *set, unsigned class_index, void *const *blocks,
+                        size_t count, size_t *done) {
+    const struct hak_size_class *size_class = &hak_size_classes[class_index];
+    hak_unit unit;
+    uint32_t index;
+    if (HAK_UNLIKELY(!hak_slab_locate(blocks[0], class_index, &unit, &index)))
+        return false;
+    size_t room = hak_min(64 - index % 64, size_class->blocks - index);
+    size_t length = slab_run_length(blocks, hak_min(count, room), size_class->size);
+    uint64_t mask = (~UINT64_C(0) >> (64 - length)) << (index % 64);
+    uint64_t wrong;
+    if (HAK_UNLIKELY(hak_slab_set_put_word(set, class_index, unit, index / 64, mask, &wrong) !=
+                     HAK_MISUSE_NONE))
+        return false;
+    *done += length;
+    return true;
 }
 
 enum hak_misuse hak_slab_set_put(struct hak_slab_set *set, unsigned class_index,
                                  void *const *blocks, size_t count, size_t *done) {
-    struct slab_place places[SLAB_PUT_BATCH];
-    for (*done = 0; *done < count;) {
-        size_t batch = hak_min(count - *done, SLAB_PUT_BATCH);
-        size_t found = slab_find_places(class_index, blocks + *done, batch, places);
-        for (size_t i = 0; i < found; i++) {
-            enum hak_misuse misuse = set_put_one(set, class_index, &places[i]);
-            if (HAK_UNLIKELY(misuse != HAK_MISUSE_NONE)) {
-                *done += i;
-                return misuse;
-            }
-        }
-        *done += found;
-        if (HAK_UNLIKELY(found < batch))
-            return HAK_MISUSE_INSIDE; /* or in the tail */
+    size_t size = hak_size_classes[class_index].size;
+    enum hak_misuse misuse = HAK_MISUSE_NONE;
+    for (*done = 0; *done < count && misuse == HAK_MISUSE_NONE;) {
+        void *const *rest = blocks + *done;
+        size_t left = count - *done;
+        if (left > 1 && rest[1] == (char *)rest[0] + size &&
+            set_put_run(set, class_index, rest, left, done))
+            continue;
+        misuse = set_put_batch(set, class_index, rest, hak_min(left, SLAB_PUT_BATCH), done);
     }
-    return HAK_MISUSE_NONE;
+    return misuse;
 }
 
 enum hak_misuse hak_slab_examine(const void *p, unsigned class_index) {
