@@ -116,7 +116,7 @@ static void tune_load_policy(const char *path) {
 }
 
 void hak_tune_at_start(void) {
-    if (hak_options.policy[0] && hak_options.ace == HAK_ACE_ON)
+    if (hak_options.policy[0] && hak_options.ace != HAK_ACE_OFF)
         tune_load_policy(hak_options.policy);
     for (const char *text = hak_options.prewarm; *text;) {
         size_t size = tune_number(&text);

@@ -272,6 +272,13 @@ static void scenario_load(void) {
     CHECK_EQUAL(hak_pool_policy.delay, 4);
 }
 
+/* Nothing of what was saved: ace=off is the allocator without what ACE knows. */
+static void scenario_start(void) {
+    CHECK(hak_heap_policy.capacity_max[hak_size_class_of(64)] > 511);
+    CHECK(hak_heap_policy.capacity_max[hak_size_class_of(MID)] < 15);
+    CHECK_EQUAL(hak_pool_policy.delay, 1);
+}
+
 /* The allocator works as if nothing had been said. */
 static void scenario_works(void) {
     static void *blocks[COUNT];
@@ -317,7 +324,9 @@ static void test_policy_file(void **state) {
     expect_scenario("works", option, "", warning); /* it is not there yet */
     expect_scenario("save", "", "", "");
     expect_scenario("load", option, "", "");
-    expect_scenario("works", option, "HAKMEM_ACE=frozen", ""); /* not where nothing is learned */
+    expect_scenario("load", option, "HAKMEM_ACE=frozen", "");
+    expect_scenario("start", option, "HAKMEM_ACE=off", ""); /* nor is the file looked at: */
+    expect_scenario("start", "HAKMEM_POLICY=/nonexistent/policy", "HAKMEM_ACE=off", "");
     for (int i = 0; i < 20; i++) { /* whatever is in the file, and however long it is */
         static char text[40000];
         size_t size = harness_below(sizeof text);
@@ -341,6 +350,8 @@ static int run_scenario(const char *name) {
         scenario_save();
     else if (strcmp(name, "load") == 0)
         scenario_load();
+    else if (strcmp(name, "start") == 0)
+        scenario_start();
     else
         scenario_works();
     return 0;
