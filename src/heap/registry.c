@@ -12,14 +12,21 @@ enum { REGISTRY_LEAVES = (HAK_TAG_ID_NEVER >> REGISTRY_LEAF_SHIFT) + 1 };
 
 typedef _Atomic(struct hak_heap *) registry_slot;
 
+/*
+ * Orphans, by next_orphan to the right, by prev_orphan to the left. Those that were reaped have empty
+ * magazines: an adopter takes them last, and no epoch looks at them again.
+ *
+ *   newest  …  oldest_unreaped | reaped first  …  oldest
+ */
 static struct {
     struct hak_lock lock;
-    struct hak_heap *newest; /* [lock] orphans, by next_orphan */
-    struct hak_heap *oldest; /* [lock] the same, by prev_orphan */
-    _Atomic uint32_t epoch;  /* [S] the current one, for orphan_epoch */
-    size_t orphan_count;     /* [lock] */
-    _Atomic uint32_t count;  /* [lock] written; read by any thread */
-    uint32_t fork_count;     /* [lock] heaps whose locks fork took; its thread may make one more */
+    struct hak_heap *newest;          /* [lock] */
+    struct hak_heap *oldest_unreaped; /* [lock] NULL: all were reaped */
+    struct hak_heap *oldest;          /* [lock] */
+    _Atomic uint32_t epoch;           /* [S] the current one, for orphan_epoch */
+    size_t orphan_count;              /* [lock] */
+    _Atomic uint32_t count;           /* [lock] written; read by any thread */
+    uint32_t fork_count; /* [lock] heaps whose locks fork took; its thread may make one more */
     _Atomic(registry_slot *) leaves[REGISTRY_LEAVES]; /* [lock] written; read by any thread */
 } g_registry = {.lock = HAK_LOCK_INIT(HAK_RANK_REGISTRY)};
 
@@ -89,10 +96,12 @@ static void orphans_push_newest(struct hak_heap *heap) {
     else
         g_registry.oldest = heap;
     g_registry.newest = heap;
+    if (g_registry.oldest_unreaped == NULL)
+        g_registry.oldest_unreaped = heap;
     g_registry.orphan_count++;
 }
 
-static void orphans_push_oldest(struct hak_heap *heap) {
+static void orphans_push_reaped(struct hak_heap *heap) {
     heap->next_orphan = NULL;
     heap->prev_orphan = g_registry.oldest;
     if (heap->prev_orphan)
@@ -104,6 +113,8 @@ static void orphans_push_oldest(struct hak_heap *heap) {
 }
 
 static void orphans_remove(struct hak_heap *heap) {
+    if (g_registry.oldest_unreaped == heap)
+        g_registry.oldest_unreaped = heap->prev_orphan;
     if (heap->prev_orphan)
         heap->prev_orphan->next_orphan = heap->next_orphan;
     else
@@ -138,10 +149,7 @@ struct hak_heap *hak_registry_take_orphan(void) {
 struct hak_heap *hak_registry_take_idle_orphan(uint32_t epoch) {
     hak_atomic_store_relaxed(&g_registry.epoch, epoch);
     hak_lock_acquire(&g_registry.lock);
-    /* Orphans that are empty already lie at the old end; behind them the oldest that is not. */
-    struct hak_heap *heap = g_registry.oldest;
-    while (heap && heap->orphan_epoch == HAK_REGISTRY_REAPED)
-        heap = heap->prev_orphan;
+    struct hak_heap *heap = g_registry.oldest_unreaped;
     if (heap && heap->orphan_epoch + 1 < epoch)
         orphans_remove(heap);
     else
@@ -152,8 +160,7 @@ struct hak_heap *hak_registry_take_idle_orphan(uint32_t epoch) {
 
 void hak_registry_return_reaped(struct hak_heap *heap) {
     hak_lock_acquire(&g_registry.lock);
-    heap->orphan_epoch = HAK_REGISTRY_REAPED;
-    orphans_push_oldest(heap);
+    orphans_push_reaped(heap);
     hak_lock_release(&g_registry.lock);
 }
 
@@ -183,6 +190,7 @@ void hak_registry_fork_parent(void) HAK_NO_LOCK_ANALYSIS {
 void hak_registry_fork_child(struct hak_heap *survivor) {
     g_registry.newest = NULL;
     g_registry.oldest = NULL;
+    g_registry.oldest_unreaped = NULL;
     g_registry.orphan_count = 0;
     for (uint32_t id = 1; id <= hak_registry_count(); id++) {
         struct hak_heap *heap = hak_registry_heap(id);

@@ -9,9 +9,6 @@
 
 /* An orphan, newest first, or a new heap. NULL: no memory. */
 struct hak_heap *hak_registry_take(void);
-/* orphan_epoch of an orphan whose magazines are empty. */
-#define HAK_REGISTRY_REAPED UINT32_MAX
-
 /* The orphan that nobody has adopted for the longest time, an epoch at least; NULL: there is none. */
 struct hak_heap *hak_registry_take_idle_orphan(uint32_t epoch);
 /* Gives such an orphan back, its magazines empty. */

@@ -2,9 +2,12 @@
 
 /*
  * Goal: heaps are numbered from 1 without gaps, found by number, and an orphan is taken before a
- * new heap is made, the newest first; after a fork every heap but the survivor's is an orphan.
+ * new heap is made, the newest first; reapers get the oldest that was not reaped, however many were;
+ * after a fork every heap but the survivor's is an orphan.
  * Method: the registry alone, without threads; more heaps than one leaf of its table holds.
  */
+
+#include <sys/mman.h>
 
 #include "unit/heap/heap_use.h"
 
@@ -71,6 +74,68 @@ static void orphan_and_take(void *argument) {
 
 static void test_orphans(void **state) {
     harness_expect_well(orphan_and_take, NULL);
+}
+
+/*
+ * The next one to reap is had without a look at those that were: their links are not even readable, but
+ * for the pages of the two at the ends.
+ */
+enum { REAPED = 1000, ALL_HEAPS = REAPED + 3 };
+
+static bool is_on_page(const struct hak_heap *heap, uintptr_t page) {
+    return (uintptr_t)heap < page + hak_vm_page_size() && page < (uintptr_t)(heap + 1);
+}
+
+/* The links of all reaped heaps but the first and the last; pages with others on them stay. */
+static size_t protect_links(struct hak_heap *const *heaps, int access) {
+    size_t count = 0;
+    for (int i = 1; i < REAPED - 1; i++) {
+        uintptr_t page = (uintptr_t)&heaps[i]->next_orphan & ~(hak_vm_page_size() - 1);
+        bool is_shared = is_on_page(heaps[0], page);
+        for (int k = REAPED - 1; k < ALL_HEAPS; k++)
+            is_shared |= is_on_page(heaps[k], page);
+        if (is_shared)
+            continue;
+        CHECK(mprotect((void *)page, hak_vm_page_size(), access) == 0);
+        count++;
+    }
+    return count;
+}
+
+static void reap_past_many(void *argument) {
+    static struct hak_heap *heaps[ALL_HEAPS];
+    heap_use_start(7, 63);
+    for (int i = 0; i < ALL_HEAPS; i++)
+        heaps[i] = hak_registry_take();
+    CHECK(hak_registry_take_idle_orphan(1) == NULL);
+    for (int i = 0; i < REAPED; i++)
+        hak_registry_orphan(heaps[i]);
+    CHECK(hak_registry_take_idle_orphan(2) == NULL); /* not for an epoch yet */
+    for (int i = 0; i < REAPED; i++) {
+        CHECK(hak_registry_take_idle_orphan(3) == heaps[i]); /* the oldest first */
+        hak_registry_return_reaped(heaps[i]);
+    }
+    CHECK(hak_registry_take_idle_orphan(100) == NULL);
+    for (int i = REAPED; i < ALL_HEAPS; i++)
+        hak_registry_orphan(heaps[i]);
+    CHECK(hak_registry_take() ==
+          heaps[REAPED + 2]); /* an adopter, too, takes one that is not reaped */
+    CHECK(protect_links(heaps, PROT_NONE) > REAPED / 2);
+    CHECK(hak_registry_take_idle_orphan(102) == heaps[REAPED]);
+    CHECK(hak_registry_take_idle_orphan(102) == heaps[REAPED + 1]);
+    CHECK(hak_registry_take_idle_orphan(102) == NULL);
+    protect_links(heaps, PROT_READ | PROT_WRITE);
+    CHECK_EQUAL(hak_registry_orphan_count(), REAPED);
+    for (int i = 0; i < REAPED; i++)
+        CHECK(hak_registry_take() == heaps[i]);
+    CHECK(hak_registry_take_orphan() == NULL);
+    /* one of them becomes an orphan as any other */
+    hak_registry_orphan(heaps[5]);
+    CHECK(hak_registry_take_idle_orphan(200) == heaps[5]);
+}
+
+static void test_reaped(void **state) {
+    harness_expect_well(reap_past_many, NULL);
 }
 
 /* An orphan is taken as it was left: magazines filled. */
@@ -169,11 +234,9 @@ static void test_threads(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ids),
-        cmocka_unit_test(test_orphans),
-        cmocka_unit_test(test_orphans_keep_blocks),
-        cmocka_unit_test(test_fork),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_ids),    cmocka_unit_test(test_orphans),
+        cmocka_unit_test(test_reaped), cmocka_unit_test(test_orphans_keep_blocks),
+        cmocka_unit_test(test_fork),   cmocka_unit_test(test_threads),
     };
     harness_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
