@@ -6,9 +6,9 @@
  *                                      -> hak_arena_create
  *   put     hak_pool_put  -> hak_run_insert                     dirty; joins its neighbours
  *   purge   hak_pool_epoch                                      low water of the epoch = debt
- *           hak_pool_pay  -> purge_detach                       largest runs first, out of the bins
- *                         -> purge_detached                     the kernel, without the lock
- *                         -> purge_return                       back into the bins, clean
+ *           hak_pool_pay  -> pay_begin -> purge_detach          largest runs first, out of the bins
+ *                         -> purge_end -> purge_detached        the kernel, without the lock
+ *                                      -> purge_return          back into the bins, clean
  *
  * In the huge lane an epoch gives back whole huge pages; parts of them only when the rest of the huge
  * page was not wanted for some epochs more, because what is cut up stays so.
@@ -49,6 +49,11 @@ struct purge {
     uint32_t length;
 };
 
+/*
+ * Memory is owed that nobody wanted for an epoch, and that nobody wants until it is paid:
+ *
+ *   debt + retained <= low_water <= dirty and free now          unless debt is 0
+ */
 struct lane {
     struct hak_lane_runs runs;
     size_t low_water;     /* units: least that was dirty and free since the epoch began */
@@ -88,8 +93,28 @@ enum hak_lane hak_pool_lane(size_t bytes) {
 
 /* ---- take ---- */
 
+static void debt_publish(void) {
+    size_t units = g_pool.lanes[HAK_LANE_PLAIN].debt + g_pool.lanes[HAK_LANE_HUGE].debt;
+    hak_atomic_store_relaxed(&g_pool.debt_bytes, units * HAK_UNIT_SIZE);
+}
+
+static void lane_set_debt(struct lane *lane, size_t units) {
+    if (lane->debt != units) {
+        lane->debt = units;
+        debt_publish();
+    }
+}
+
+/* Units that were dirty and free all the time, but for those that shall be kept. */
+static size_t lane_unwanted(const struct lane *lane) {
+    size_t retain = hak_atomic_load_relaxed(&hak_pool_policy.retain_units);
+    return lane->low_water > retain ? lane->low_water - retain : 0;
+}
+
+/* Units were taken: what of them comes back before the debt is paid is not owed any more. */
 static void lane_note_low_water(struct lane *lane) {
     lane->low_water = hak_min(lane->low_water, lane->runs.dirty_units);
+    lane_set_debt(lane, hak_min(lane->debt, lane_unwanted(lane)));
 }
 
 /* Untouched units above the arena's frontier, joined to a free run just below it. */
@@ -293,39 +318,51 @@ static void purge_return(bool is_purged) {
 }
 
 /*
- * One round; the units given back. One thread purges at a time: others have nothing to wait for, and are
- * told so.
+ * One round: purge_begin() under the lock, the kernel without it. One thread purges at a time (is_purging):
+ * others have nothing to wait for.
  */
-static size_t purge_round(enum hak_lane lane, struct purge_wish wish, enum hak_cause cause,
-                          bool *is_busy) {
-    hak_lock_acquire(&g_pool.lock);
-    *is_busy = g_pool.is_purging;
-    size_t units = *is_busy ? 0 : purge_detach(lane, wish);
-    g_pool.is_purging |= units > 0;
-    hak_lock_release(&g_pool.lock);
+static size_t purge_begin(enum hak_lane lane, struct purge_wish wish) {
+    hak_assert(!g_pool.is_purging);
+    size_t units = purge_detach(lane, wish);
+    g_pool.is_purging = units > 0;
+    return units;
+}
+
+/* Returns the units given back. */
+static size_t purge_end(size_t units, enum hak_cause cause) {
     if (units == 0)
         return 0;
     bool is_purged = purge_detached(cause);
     hak_lock_acquire(&g_pool.lock);
     purge_return(is_purged);
-    lane_note_low_water(&g_pool.lanes[lane]); /* what becomes dirty next is new in this epoch */
     g_pool.is_purging = false;
-    hak_lock_release(&g_pool.lock);
-    if (!is_purged && cause == HAK_CAUSE_EPOCH)
+    if (cause == HAK_CAUSE_EPOCH && is_purged)
+        g_pool.regret.given_back += units;
+    if (cause == HAK_CAUSE_EPOCH && !is_purged) {
         hak_atomic_store_relaxed(&g_pool.is_epoch_off, true);
+        for (int i = 0; i < HAK_LANE_COUNT; i++)
+            lane_set_debt(&g_pool.lanes[i], 0);
+    }
+    hak_lock_release(&g_pool.lock);
     return is_purged ? units : 0;
 }
 
 size_t hak_pool_purge(enum hak_cause cause) {
     const struct purge_wish all = {.units_max = SIZE_MAX};
-    size_t units = 0;
-    bool is_busy;
-    for (int lane = 0; lane < HAK_LANE_COUNT; lane++) {
-        size_t round;
-        while ((round = purge_round((enum hak_lane)lane, all, cause, &is_busy)) > 0)
-            units += round;
+    size_t paid = 0;
+    for (int i = 0; i < HAK_LANE_COUNT; i++) {
+        size_t units;
+        do {
+            hak_lock_acquire(&g_pool.lock);
+            units = g_pool.is_purging ? 0 : purge_begin((enum hak_lane)i, all);
+            lane_note_low_water(
+                &g_pool.lanes[i]); /* what becomes dirty next is new in this epoch */
+            hak_lock_release(&g_pool.lock);
+            units = purge_end(units, cause);
+            paid += units;
+        } while (units > 0);
     }
-    return units * HAK_UNIT_SIZE;
+    return paid * HAK_UNIT_SIZE;
 }
 
 /* ---- epochs ---- */
@@ -334,13 +371,7 @@ size_t hak_pool_debt(void) {
     return hak_atomic_load_relaxed(&g_pool.debt_bytes);
 }
 
-static void debt_publish(void) {
-    size_t units = g_pool.lanes[HAK_LANE_PLAIN].debt + g_pool.lanes[HAK_LANE_HUGE].debt;
-    hak_atomic_store_relaxed(&g_pool.debt_bytes, units * HAK_UNIT_SIZE);
-}
-
 size_t hak_pool_epoch(void) {
-    size_t retain = hak_atomic_load_relaxed(&hak_pool_policy.retain_units);
     bool is_off = hak_atomic_load_relaxed(&g_pool.is_epoch_off);
     hak_lock_acquire(&g_pool.lock);
     for (int i = 0; i < HAK_LANE_COUNT; i++) {
@@ -348,11 +379,10 @@ size_t hak_pool_epoch(void) {
         if (++lane->age < hak_atomic_load_relaxed(&hak_pool_policy.delay))
             continue;
         lane->age = 0;
-        lane->debt = lane->low_water > retain && !is_off ? lane->low_water - retain : 0;
+        lane_set_debt(lane, is_off ? 0 : lane_unwanted(lane));
         lane->debt_epochs = lane->debt > 0 ? lane->debt_epochs + 1 : 0;
         lane->low_water = lane->runs.dirty_units;
     }
-    debt_publish();
     hak_lock_release(&g_pool.lock);
     return hak_pool_debt();
 }
@@ -369,31 +399,33 @@ size_t hak_pool_used_units(void) {
     return hak_atomic_load_relaxed(&g_pool.used_units);
 }
 
+/* The next piece of what a lane owes, at most `units_max`, taken out of the bins: dirty units. */
+static size_t pay_begin(enum hak_lane which, size_t units_max) {
+    struct lane *lane = &g_pool.lanes[which];
+    struct purge_wish wish = {
+        .units_max = hak_min(lane->debt, units_max),
+        .part_min = hak_vm_can_purge_ranges() ? 1 : POOL_SINGLE_UNITS_MIN,
+        .whole_pages_only = lane->debt_epochs < POOL_PARTIAL_EPOCHS,
+    };
+    if (wish.units_max == 0)
+        return 0;
+    size_t units = purge_begin(which, wish);
+    /* Nothing found: the rest of the debt lies in pieces that stay. */
+    lane_set_debt(lane, units > 0 ? lane->debt - hak_min(units, lane->debt) : 0);
+    lane_note_low_water(lane); /* what becomes dirty next is new in this epoch */
+    return units;
+}
+
 size_t hak_pool_pay(void) {
     size_t paid = 0;
     for (int i = 0; i < HAK_LANE_COUNT; i++) {
-        struct lane *lane = &g_pool.lanes[i];
         hak_lock_acquire(&g_pool.lock);
-        size_t debt = lane->debt;
-        struct purge_wish wish = {
-            .units_max = hak_min(debt, POOL_PAY_UNITS_MAX - paid),
-            .part_min = hak_vm_can_purge_ranges() ? 1 : POOL_SINGLE_UNITS_MIN,
-            .whole_pages_only = lane->debt_epochs < POOL_PARTIAL_EPOCHS,
-        };
+        bool is_busy = g_pool.is_purging; /* another thread is at it; the debt stands */
+        size_t units = is_busy ? 0 : pay_begin((enum hak_lane)i, POOL_PAY_UNITS_MAX - paid);
         hak_lock_release(&g_pool.lock);
-        if (wish.units_max == 0)
-            continue;
-        bool is_busy;
-        size_t units = purge_round((enum hak_lane)i, wish, HAK_CAUSE_EPOCH, &is_busy);
         if (is_busy)
-            break; /* another thread is at it; the debt stands */
-        paid += units;
-        hak_lock_acquire(&g_pool.lock);
-        g_pool.regret.given_back += units;
-        /* Nothing found: the rest of the debt lies in pieces that stay. */
-        lane->debt = units > 0 ? lane->debt - hak_min(units, lane->debt) : 0;
-        debt_publish();
-        hak_lock_release(&g_pool.lock);
+            break;
+        paid += purge_end(units, HAK_CAUSE_EPOCH);
     }
     return paid * HAK_UNIT_SIZE;
 }

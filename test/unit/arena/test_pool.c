@@ -221,15 +221,20 @@ static void purge(void) {
     CHECK_EQUAL(g_plain->dirty_units + g_huge->dirty_units, 0);
 }
 
-/* What must be owed when the epoch ends now; the next begins. */
-static size_t owed(void) {
+/* What nobody wanted since the epoch began, and nobody shall keep. */
+static size_t unwanted(void) {
     size_t retain = hak_atomic_load_relaxed(&hak_pool_policy.retain_units);
     size_t units = 0;
-    for (int lane = 0; lane < HAK_LANE_COUNT; lane++) {
-        struct shadow *shadow = &g_shadow[lane];
-        units += shadow->low_water > retain ? shadow->low_water - retain : 0;
-        shadow->low_water = shadow->dirty_units;
-    }
+    for (int lane = 0; lane < HAK_LANE_COUNT; lane++)
+        units += g_shadow[lane].low_water > retain ? g_shadow[lane].low_water - retain : 0;
+    return units;
+}
+
+/* What must be owed when the epoch ends now; the next begins. */
+static size_t owed(void) {
+    size_t units = unwanted();
+    for (int lane = 0; lane < HAK_LANE_COUNT; lane++)
+        g_shadow[lane].low_water = g_shadow[lane].dirty_units;
     return units;
 }
 
@@ -242,6 +247,7 @@ static void end_epoch(void) {
 /* One payment: what is owed and no more, but for the rest of a huge page; what it says is what is gone. */
 static size_t pay(void) {
     size_t debt = hak_pool_debt() / HAK_UNIT_SIZE;
+    CHECK(debt <= unwanted());
     uint64_t commits = hak_ledger_read(HAK_CALL_MPROTECT, HAK_CAUSE_ARENA_COMMIT).count;
     size_t paid = hak_pool_pay() / HAK_UNIT_SIZE;
     CHECK_EQUAL(shadow_follow_purge(), paid);
@@ -597,9 +603,93 @@ static void wait_for_delay(void *argument) {
     CHECK_EQUAL(hak_pool_epoch(), 50 * HAK_UNIT_SIZE);
     hak_unit used = take(20, 1); /* early in the delay */
     put(used, 20);
-    for (int i = 0; i < DELAY - 1; i++)
-        CHECK_EQUAL(hak_pool_epoch(), 50 * HAK_UNIT_SIZE); /* still owed */
-    CHECK_EQUAL(hak_pool_epoch(), 30 * HAK_UNIT_SIZE);
+    for (int i = 0; i < DELAY; i++)
+        CHECK_EQUAL(hak_pool_epoch(), 30 * HAK_UNIT_SIZE); /* the others are owed no more */
+}
+
+/* Taken and put back after the epoch, before the debt is paid: that was wanted, and stays. */
+static void forgive_what_is_used(void *argument) {
+    shadow_start();
+    hak_unit base = take(200, 1);
+    put(base, 100);
+    end_epoch();
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), 100 * HAK_UNIT_SIZE);
+    put(base + 100, 100);
+    CHECK_EQUAL(hak_pool_debt(), 100 * HAK_UNIT_SIZE); /* more became free: owed is what it was */
+    hak_unit used = take(130, 1);
+    CHECK_EQUAL(hak_pool_debt(), 70 * HAK_UNIT_SIZE);
+    put(used, 130);
+    CHECK_EQUAL(hak_pool_debt(), 70 * HAK_UNIT_SIZE);
+    CHECK_EQUAL(pay(), 70);
+    CHECK_EQUAL(hak_pool_debt(), 0);
+    CHECK_EQUAL(pay(), 0);
+
+    /* all of it wanted between two payments */
+    used = take(200, 1);
+    put(used, 200);
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), 0);
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), 200 * HAK_UNIT_SIZE);
+    used = take(200, 1);
+    CHECK_EQUAL(hak_pool_debt(), 0);
+    put(used, 200);
+    CHECK_EQUAL(pay(), 0);
+    CHECK_EQUAL(g_plain->dirty_units, 200);
+    shadow_compare();
+}
+
+/* What shall be kept is kept though a part of it is in use while the debt is paid. */
+static void forgive_what_is_retained(void *argument) {
+    enum { RETAIN = 120 };
+    shadow_start();
+    hak_atomic_store_relaxed(&hak_pool_policy.retain_units, RETAIN);
+    hak_unit base = take(300, 1);
+    put(base, 200);
+    end_epoch();
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), 80 * HAK_UNIT_SIZE);
+    hak_unit used = take(100, 1);
+    CHECK_EQUAL(pay_all(), 0);
+    put(used, 100);
+    CHECK_EQUAL(pay_all(), 0);
+    CHECK_EQUAL(g_plain->dirty_units, 200);
+    end_epoch();
+    end_epoch();
+    CHECK_EQUAL(pay_all(), 80);
+    CHECK_EQUAL(g_plain->dirty_units, RETAIN);
+    shadow_compare();
+}
+
+/* A payment in pieces, and units are wanted in between. */
+static void forgive_between_pieces(void *argument) {
+    enum { ALL = 3 * PAY_UNITS_MAX };
+    shadow_start();
+    hak_unit base = take(ALL, 1);
+    put(base, ALL);
+    end_epoch();
+    end_epoch();
+    CHECK_EQUAL(pay(), PAY_UNITS_MAX);
+    hak_unit used = take(PAY_UNITS_MAX / 2, 1);
+    put(used, PAY_UNITS_MAX / 2);
+    CHECK_EQUAL(hak_pool_debt(), (2 * PAY_UNITS_MAX - PAY_UNITS_MAX / 2) * HAK_UNIT_SIZE);
+    CHECK_EQUAL(pay_all(), 2 * PAY_UNITS_MAX - PAY_UNITS_MAX / 2);
+    CHECK_EQUAL(g_plain->dirty_units, PAY_UNITS_MAX / 2);
+    /* malloc_trim pays as well */
+    put(take(ALL, 1), ALL);
+    end_epoch();
+    end_epoch();
+    CHECK_EQUAL(hak_pool_debt(), ALL * HAK_UNIT_SIZE);
+    purge();
+    CHECK_EQUAL(hak_pool_debt(), 0);
+    shadow_compare();
+}
+
+static void test_debt(void **state) {
+    harness_expect_well(forgive_what_is_used, NULL);
+    harness_expect_well(forgive_what_is_retained, NULL);
+    harness_expect_well(forgive_between_pieces, NULL);
 }
 
 static void test_low_water(void **state) {
@@ -1102,10 +1192,10 @@ int main(void) {
         cmocka_unit_test(test_random),        cmocka_unit_test(test_placement),
         cmocka_unit_test(test_skipped_units), cmocka_unit_test(test_purge),
         cmocka_unit_test(test_extend),        cmocka_unit_test(test_arenas),
-        cmocka_unit_test(test_low_water),     cmocka_unit_test(test_pay),
-        cmocka_unit_test(test_pay_huge),      cmocka_unit_test(test_regret),
-        cmocka_unit_test(test_lanes),         cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_low_water),     cmocka_unit_test(test_debt),
+        cmocka_unit_test(test_pay),           cmocka_unit_test(test_pay_huge),
+        cmocka_unit_test(test_regret),        cmocka_unit_test(test_lanes),
+        cmocka_unit_test(test_threads),       cmocka_unit_test(test_fork),
     };
     harness_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
