@@ -10,8 +10,8 @@
  *   whoever holds the owner's lock: hak_remote_drain -> record_apply -> hak_slab_set_put_word
  *
  * The message holds the blocks: until a record is applied its blocks are out, so the slab cannot be
- * released or retagged, and the owner read from its tag is right. Blocks of 4 KiB and more, and those
- * freed by threads without a heap, go home at once under the owner's lock (hak_heap_free_remote).
+ * released or retagged, and the owner read from its tag is right. Blocks of 4 KiB and more go home at once
+ * where the owner's lock is free, those of threads without a heap always (hak_heap_free_remote).
  *
  *   packet.in_flight   0: its heap's thread fills it        else: in an inbox, or being drained
  *
@@ -283,29 +283,35 @@ static HAK_NOINLINE void accumulator_turn(struct hak_remote *remote, struct reco
     atomic_signal_fence(memory_order_release); /* a fork sees a mask with its own key */
 }
 
-bool hak_heap_gather(const void *p, uint32_t tag) {
-    struct hak_heap *heap = hak_heap_current();
-    if (heap == NULL || heap->remote == NULL || tag >> HAK_TAG_ID_SHIFT == heap->id)
-        return false;
+/* False: a double free, the block is in its accumulator already. */
+HAK_INLINE bool remote_gather(struct hak_heap *heap, hak_unit slab, unsigned class_index,
+                              uint32_t index) {
     struct hak_remote *remote = heap->remote;
-    unsigned class_index = (tag & (HAK_TAG_CLASS_LIMIT - 1)) >> 4;
     uint32_t size = hak_size_classes[class_index].size;
-    hak_unit slab;
-    uint32_t index;
-    if (size >= REMOTE_DIRECT_SIZE || !hak_slab_locate(p, class_index, &slab, &index))
-        return false;
     uint32_t place = record_place(class_index, index);
     struct record *accumulator = &remote->gathered[accumulator_of(slab, place)];
     if (accumulator->slab != slab || accumulator->place != place)
         accumulator_turn(remote, accumulator, slab, place);
     uint64_t bit = UINT64_C(1) << (index % 64);
     if (HAK_UNLIKELY(accumulator->mask & bit))
-        return false; /* a double free */
+        return false;
     accumulator->mask |= bit;
     remote->credit -= (int32_t)(size > REMOTE_BLOCK_COST ? size : REMOTE_BLOCK_COST);
     if (HAK_UNLIKELY(remote->credit <= 0))
         hak_remote_post_all(heap);
     return true;
+}
+
+bool hak_heap_gather(const void *p, uint32_t tag) {
+    struct hak_heap *heap = hak_heap_current();
+    if (heap == NULL || heap->remote == NULL || tag >> HAK_TAG_ID_SHIFT == heap->id)
+        return false;
+    unsigned class_index = (tag & (HAK_TAG_CLASS_LIMIT - 1)) >> 4;
+    hak_unit slab;
+    uint32_t index;
+    return hak_size_classes[class_index].size < REMOTE_DIRECT_SIZE &&
+           hak_slab_locate(p, class_index, &slab, &index) &&
+           remote_gather(heap, slab, class_index, index);
 }
 
 /* The heap that shall gather blocks; NULL: they go home one by one. */
@@ -316,7 +322,7 @@ static struct hak_heap *remote_heap(void) {
     return hak_heap_acquire();
 }
 
-/* Is the block in an accumulator of ours already? Those that go home at once never are. */
+/* Is the block in an accumulator of ours already? */
 static bool remote_has_gathered(const struct hak_heap *heap, hak_unit slab, unsigned class_index,
                                 uint32_t index) {
     if (heap == NULL || heap->remote == NULL)
@@ -328,7 +334,7 @@ static bool remote_has_gathered(const struct hak_heap *heap, hak_unit slab, unsi
 
 /*
  * What hak_heap_gather() did not take: blocks of 4 KiB and more, misuse, and blocks of threads that have nothing to
- * gather them in; they are given it here, for the next time.
+ * gather them in; they are given it here, for the next time. Who has it does not wait for the owner.
  */
 void hak_heap_free_remote(uint32_t owner_id, unsigned class_index, void *p, const char *function) {
     struct hak_heap *owner = remote_owner(owner_id);
@@ -342,7 +348,11 @@ void hak_heap_free_remote(uint32_t owner_id, unsigned class_index, void *p, cons
         hak_misuse_fatal(function, p, HAK_MISUSE_DOUBLE_FREE, size, owner_id);
     if (heap && heap->remote == NULL && !hak_heap_policy.is_exact)
         remote_make(heap);
-    hak_lock_acquire(&owner->lock);
+    if (!hak_lock_try_acquire(&owner->lock)) {
+        if (heap && heap->remote && remote_gather(heap, slab, class_index, index))
+            return;
+        hak_lock_acquire(&owner->lock);
+    }
     hak_heap_put(owner, class_index, &p, 1, function);
     owner->remote_count++;
     hak_lock_release(&owner->lock);

@@ -202,6 +202,27 @@ static void commit_twice_at_once(void *argument) {
     harness_join(harness_thread(free_twice_at_once, blocks));
 }
 
+/* The same for a block that would have gone home at once, had the owner's lock been free. */
+static void *free_large_twice(void *argument) {
+    void **blocks = argument;
+    heap_use_free(heap_use_alloc(CLASS));
+    heap_use_free(blocks[0]);
+    heap_use_free(blocks[1]);
+    foretell(blocks[1], "free", "double free");
+    heap_use_free(blocks[1]);
+    return NULL;
+}
+
+static void commit_large_twice(void *argument) {
+    void *blocks[2];
+    heap_use_start(7, 63);
+    for (int i = 0; i < 2; i++)
+        blocks[i] = heap_use_alloc(hak_size_class_of(8192));
+    hak_lock_acquire(&hak_heap_current()->lock);
+    harness_join(harness_thread(free_large_twice, blocks));
+    hak_lock_release(&hak_heap_current()->lock);
+}
+
 /* Twice, by one thread or two, and sent: told when the owner opens its mail, and by the owner. */
 struct twice {
     void *keeper; /* keeps the slab */
@@ -390,6 +411,7 @@ static void test_misuse(void **state) {
     }
     harness_expect_foretold_abort(commit_inside_with_heap, NULL);
     harness_expect_foretold_abort(commit_twice_at_once, NULL);
+    harness_expect_foretold_abort(commit_large_twice, NULL);
     harness_expect_foretold_abort(commit_with_owner, NULL);
     enum stale stale[] = {STALE_POSTED_LATE, STALE_LEFT, STALE_OTHER_CLASS, STALE_OTHER_OWNER};
     for (size_t i = 0; i < sizeof stale / sizeof stale[0]; i++)
@@ -599,9 +621,48 @@ static void wait_for_owner(void *argument) {
     owner_end(&g_wait.owner);
 }
 
+/* Blocks of 4 KiB and more are gathered, too, while somebody has the owner's lock: nobody waits. */
+static void *free_large_ones(void *argument) {
+    heap_use_free(heap_use_alloc(CLASS));
+    heap_use_free(g_wait.owner.blocks[0]);
+    atomic_store(&g_wait.is_warm, true);
+    while (!atomic_load(&g_wait.is_held))
+        sched_yield();
+    for (size_t i = 1; i < g_wait.owner.count; i++) {
+        heap_use_free(g_wait.owner.blocks[i]);
+        atomic_fetch_add(&g_wait.freed, 1);
+    }
+    return NULL;
+}
+
+static void free_past_lock(void *argument) {
+    enum { COUNT = 32, PATIENCE_MS = 20000 }; /* few enough for a heap's packets */
+    unsigned first = hak_size_class_of(4096);
+    heap_use_start(7, 63);
+    owner_start(&g_wait.owner, COUNT, first, HAK_CLASS_COUNT - first);
+    struct hak_heap *heap = g_wait.owner.heap;
+    pthread_t thread = harness_thread(free_large_ones, NULL);
+    while (!atomic_load(&g_wait.is_warm))
+        sched_yield();
+    hak_lock_acquire(&heap->lock);
+    CHECK_EQUAL(heap->remote_count, 1); /* at once: the lock was free */
+    atomic_store(&g_wait.is_held, true);
+    for (int ms = 0; atomic_load(&g_wait.freed) < COUNT - 1; ms++) {
+        CHECK(ms < PATIENCE_MS);
+        usleep(1000);
+    }
+    CHECK_EQUAL(heap->remote_count, 1);
+    hak_lock_release(&heap->lock);
+    harness_join(thread);
+    hak_heap_stats();
+    owner_check_home(&g_wait.owner);
+    owner_end(&g_wait.owner);
+}
+
 static void test_packets(void **state) {
     harness_expect_well(sleep_through_packets, NULL);
     harness_expect_well(wait_for_owner, NULL);
+    harness_expect_well(free_past_lock, NULL);
 }
 
 /* What waits in a sleeper's inbox is bounded: its freers open it. */
@@ -626,7 +687,7 @@ static void bound_inbox(void *argument) {
     owner_end(&owner);
 }
 
-/* Blocks of an OS page and more are not gathered at all. */
+/* Blocks of an OS page and more are not gathered where the owner's lock is free. */
 static void large_at_once(void *argument) {
     unsigned first = hak_size_class_of(4096);
     struct owner owner;
