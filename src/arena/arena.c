@@ -115,11 +115,11 @@ struct hak_arena *hak_arena_create(uint32_t unit_count, enum hak_lane lane) {
     arena->end = first + units;
     arena->frontier = arena->begin;
     arena->committed = first + usable;
-    if (lane == HAK_LANE_HUGE) { /* while most of it has no access yet: it stays one mapping more */
-        hak_unit huge = (hak_unit)hak_align_up(arena->begin, HAK_SUPERSLAB_UNITS);
+    hak_unit huge = (hak_unit)hak_align_up(arena->begin, HAK_SUPERSLAB_UNITS);
+    /* While most of it has no access yet: it stays one mapping more. The smallest arenas have no huge page. */
+    if (lane == HAK_LANE_HUGE && huge < arena->end)
         hak_vm_advise_huge(hak_unit_address(huge), (arena->end - huge) * HAK_UNIT_SIZE,
                            HAK_CAUSE_HUGE);
-    }
     for (hak_unit unit = first; unit < arena->begin; unit++)
         hak_pagemap_set(unit, HAK_KIND_META);
     hak_arenas.list[number] = arena;
