@@ -361,6 +361,11 @@ int hak_vm_map_table(size_t size, enum hak_cause cause, void **out) {
     return vm_map(NULL, size, HAK_ACCESS_READ, cause, out);
 }
 
+void hak_vm_unmap_table(void *addr, size_t size, enum hak_cause cause) {
+    int error = vm_unmap(addr, size, cause);
+    (void)error; /* unused address space is all that is lost */
+}
+
 int hak_vm_commit(void *addr, size_t size, enum hak_cause cause) {
     hak_ledger_add(HAK_CALL_MPROTECT, cause, size);
     int error = hak_prim_protect(addr, size, HAK_ACCESS_READ_WRITE);

@@ -48,8 +48,9 @@ HAK_NODISCARD int hak_vm_reserve(size_t size, size_t align, enum hak_cause cause
 /* Gives the whole reservation, or what is left of it, back. */
 void hak_vm_release(void *addr, size_t size, enum hak_cause cause);
 
-/* A zeroed table outside the window, for ever: readable; commit parts to write to them. */
+/* A zeroed table outside the window: readable; commit parts to write to them. */
 HAK_NODISCARD int hak_vm_map_table(size_t size, enum hak_cause cause, void **out);
+void hak_vm_unmap_table(void *addr, size_t size, enum hak_cause cause);
 
 /* Makes a range readable and writable; multiples of the OS page. */
 HAK_NODISCARD int hak_vm_commit(void *addr, size_t size, enum hak_cause cause);

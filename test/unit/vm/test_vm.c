@@ -146,7 +146,10 @@ static void use_table(void *argument) {
     CHECK_EQUAL(hak_vm_commit(bytes + page, page, HAK_CAUSE_PAGEMAP), 0);
     CHECK(harness_is_writable(bytes + page));
     CHECK(!harness_is_writable(bytes + 2 * page));
+    hak_vm_unmap_table(table, 64 * HAK_MIB, HAK_CAUSE_PAGEMAP);
+    CHECK(!harness_is_readable(bytes));
     CHECK_EQUAL(hak_ledger_read(HAK_CALL_MMAP, HAK_CAUSE_PAGEMAP).bytes, 64 * HAK_MIB);
+    CHECK_EQUAL(hak_ledger_read(HAK_CALL_MUNMAP, HAK_CAUSE_PAGEMAP).bytes, 64 * HAK_MIB);
 }
 
 static void test_table(void **state) {
