@@ -72,6 +72,12 @@ int hak_prim_move(void *addr, size_t old_size, void *target, size_t new_size);
  */
 int hak_prim_extend(void *addr, size_t old_size, size_t new_size);
 
+/*
+ * Maps `size` bytes of an open file from `offset` on, readable, writable and shared with all who map them.
+ * With `wanted` set in place of what is mapped there, else where the kernel chooses.
+ */
+int hak_prim_map_file(int file, size_t offset, size_t size, void *wanted, void **out);
+
 /* end of memory */
 
 size_t hak_prim_page_size(void);               /* bytes: 4, 16 or 64 KiB */
@@ -81,6 +87,9 @@ uintptr_t hak_prim_address_hint(void);         /* a quiet, randomized place for 
 bool hak_prim_is_secure(void);     /* AT_SECURE: do not trust the environment */
 char **hak_prim_environment(void); /* NULL before libc knows it */
 uint32_t hak_prim_process_id(void);
+uint32_t hak_prim_parent_id(void);  /* of the process that started this one */
+const char *hak_prim_program(void); /* path of the program as it was executed; "" if not known */
+int hak_prim_peak_rss_kib(uint64_t *out); /* the most memory the process had resident so far */
 /*
  * One read of up to `capacity` bytes from the start of a file, *size: how many; one write of `size` bytes
  * to a file made anew. openat, read or write, close. 0, or EIO: it was opened, but not all was done, or
@@ -88,8 +97,22 @@ uint32_t hak_prim_process_id(void);
  */
 int hak_prim_read_file(const char *path, char *buffer, size_t capacity, size_t *size);
 int hak_prim_write_file(const char *path, const char *text, size_t size);
+/*
+ * Files that stay open for a moment. make: a new one, for the owner alone; EEXIST when the name is taken, a
+ * link too. open: an existing one. Both *file, closed on exec.
+ */
+int hak_prim_file_make(const char *path, int *file);
+int hak_prim_file_open(const char *path, int *file);
+/* Gives the file `size` bytes from `offset` on that are sure to be there: writing to them cannot fail. */
+int hak_prim_file_reserve(int file, size_t offset, size_t size);
+void hak_prim_file_close(int file);
+/* Bytes a file may have, RLIMIT_FSIZE: reserving more sends SIGXFSZ. SIZE_MAX when unlimited. */
+int hak_prim_file_size_limit(size_t *out);
+
 /* Monotonic, coarse (a few milliseconds), no system call. Never 0. */
 uint64_t hak_prim_clock_ms(void);
+/* The same clock in nanoseconds, fine; no system call where the machine's clock can be read without. */
+uint64_t hak_prim_clock_ns(void);
 
 void hak_prim_write_error(const char *text, size_t size); /* stderr, unbuffered, best effort */
 _Noreturn void hak_prim_abort(void);

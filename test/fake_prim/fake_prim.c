@@ -40,8 +40,10 @@ static struct {
 } g_fake = {.lock = ATOMIC_FLAG_INIT};
 
 static const char *const g_fake_names[FAKE_CALL_COUNT] = {
-    "map",    "unmap", "protect",       "purge",    "purge-ranges",  "huge",      "move",
-    "extend", "limit", "exit-register", "exit-arm", "fork-register", "read-file", "write-file"};
+    "map",       "unmap",         "protect",    "purge",      "purge-ranges",
+    "huge",      "move",          "extend",     "limit",      "exit-register",
+    "exit-arm",  "fork-register", "read-file",  "write-file", "file-make",
+    "file-open", "file-reserve",  "file-limit", "map-file",   "peak-rss"};
 
 static _Thread_local bool t_fake_is_in_hook;
 static _Thread_local bool t_fake_is_undoing; /* a growth was refused, or its undoing was */
@@ -141,7 +143,8 @@ static int fake_breach(enum fake_call call, const char *what, uintptr_t addr, si
 
 static void fake_check_locks(enum fake_call call) {
     bool is_growth = call == FAKE_MAP || call == FAKE_PROTECT || call == FAKE_HUGE ||
-                     call == FAKE_LIMIT || call == FAKE_EXIT_REGISTER; /* the last two: start-up */
+                     call == FAKE_LIMIT || call == FAKE_EXIT_REGISTER || /* start-up */
+                     (call >= FAKE_FILE_MAKE && call <= FAKE_MAP_FILE);  /* a file to count in */
     bool is_undoing = t_fake_is_undoing && (call == FAKE_UNMAP || call == FAKE_PURGE);
     if (!is_growth && !is_undoing && hak_lock_held_count() > 0)
         fake_breach(call, "a lock is held", 0, 0);
@@ -481,6 +484,58 @@ int hak_prim_read_file(const char *path, char *buffer, size_t capacity, size_t *
 int hak_prim_write_file(const char *path, const char *text, size_t size) {
     int error = fake_script_answer(FAKE_WRITE_FILE);
     return fake_answer(FAKE_WRITE_FILE, error ? error : real_hak_prim_write_file(path, text, size));
+}
+
+/* ---- prim.h: the file of an observed process ---- */
+
+int hak_prim_file_make(const char *path, int *file) {
+    int error = fake_script_answer(FAKE_FILE_MAKE);
+    return fake_answer(FAKE_FILE_MAKE, error ? error : real_hak_prim_file_make(path, file));
+}
+
+int hak_prim_file_open(const char *path, int *file) {
+    int error = fake_script_answer(FAKE_FILE_OPEN);
+    return fake_answer(FAKE_FILE_OPEN, error ? error : real_hak_prim_file_open(path, file));
+}
+
+int hak_prim_file_reserve(int file, size_t offset, size_t size) {
+    int error = fake_script_answer(FAKE_FILE_RESERVE);
+    return fake_answer(FAKE_FILE_RESERVE,
+                       error ? error : real_hak_prim_file_reserve(file, offset, size));
+}
+
+int hak_prim_file_size_limit(size_t *out) {
+    int error = fake_script_answer(FAKE_FILE_LIMIT);
+    return fake_answer(FAKE_FILE_LIMIT, error ? error : real_hak_prim_file_size_limit(out));
+}
+
+/* In the place of another mapping of the same size, or as one more in the books. */
+int hak_prim_map_file(int file, size_t offset, size_t size, void *wanted, void **out) {
+    int error = fake_script_answer(FAKE_MAP_FILE);
+    if (error)
+        return fake_answer(FAKE_MAP_FILE, error);
+    if (!fake_is_paged((uintptr_t)wanted, size) || offset % fake_page_size() != 0)
+        return fake_breach(FAKE_MAP_FILE, "not whole OS pages", (uintptr_t)wanted, size);
+    if (wanted && !fake_is_mapped(wanted, size))
+        return fake_breach(FAKE_MAP_FILE, "not mapped here", (uintptr_t)wanted, size);
+    if (wanted == NULL && !fake_charge(size))
+        return fake_answer(FAKE_MAP_FILE, ENOMEM);
+    error = real_hak_prim_map_file(file, offset, size, wanted, out);
+    if (wanted)
+        return fake_answer(FAKE_MAP_FILE, error);
+    if (error) {
+        fake_discharge(size);
+        return fake_answer(FAKE_MAP_FILE, error);
+    }
+    fake_lock();
+    range_add_locked((uintptr_t)*out, (uintptr_t)*out + size);
+    fake_unlock();
+    return 0;
+}
+
+int hak_prim_peak_rss_kib(uint64_t *out) {
+    int error = fake_script_answer(FAKE_PEAK_RSS);
+    return fake_answer(FAKE_PEAK_RSS, error ? error : real_hak_prim_peak_rss_kib(out));
 }
 
 void fake_prim_advance_clock(uint64_t ms) {

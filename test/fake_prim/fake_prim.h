@@ -39,6 +39,12 @@ enum fake_call {
     FAKE_FORK_REGISTER, /* hak_prim_fork_register */
     FAKE_READ_FILE,     /* hak_prim_read_file */
     FAKE_WRITE_FILE,    /* hak_prim_write_file */
+    FAKE_FILE_MAKE,     /* hak_prim_file_make */
+    FAKE_FILE_OPEN,     /* hak_prim_file_open */
+    FAKE_FILE_RESERVE,  /* hak_prim_file_reserve */
+    FAKE_FILE_LIMIT,    /* hak_prim_file_size_limit */
+    FAKE_MAP_FILE,      /* hak_prim_map_file */
+    FAKE_PEAK_RSS,      /* hak_prim_peak_rss_kib */
     FAKE_CALL_COUNT,
     FAKE_ANY_MEMORY = FAKE_CALL_COUNT, /* map … extend, numbered as one series */
     FAKE_ANY,                          /* all of the above */

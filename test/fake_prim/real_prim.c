@@ -17,6 +17,12 @@
 #define hak_prim_clock_ms real_hak_prim_clock_ms
 #define hak_prim_read_file real_hak_prim_read_file
 #define hak_prim_write_file real_hak_prim_write_file
+#define hak_prim_file_make real_hak_prim_file_make
+#define hak_prim_file_open real_hak_prim_file_open
+#define hak_prim_file_reserve real_hak_prim_file_reserve
+#define hak_prim_file_size_limit real_hak_prim_file_size_limit
+#define hak_prim_map_file real_hak_prim_map_file
+#define hak_prim_peak_rss_kib real_hak_prim_peak_rss_kib
 #define hak_prim_page_size real_hak_prim_page_size
 #define hak_prim_address_space_limit real_hak_prim_address_space_limit
 #define hak_prim_address_hint real_hak_prim_address_hint

@@ -83,6 +83,17 @@ int hak_prim_move(void *addr, size_t old_size, void *target, size_t new_size) {
                                           (long)(uintptr_t)target, 0));
 }
 
+int hak_prim_map_file(int file, size_t offset, size_t size, void *wanted, void **out) {
+    int flags = MAP_SHARED | (wanted ? MAP_FIXED : 0);
+    long result = hak_syscall6(SYS_mmap, (long)(uintptr_t)wanted, (long)size,
+                               PROT_READ | PROT_WRITE, flags, file, (long)offset);
+    int error = hak_syscall_error(result);
+    if (error)
+        return error;
+    *out = (void *)(uintptr_t)result;
+    return 0;
+}
+
 int hak_prim_extend(void *addr, size_t old_size, size_t new_size) {
     return hak_syscall_error(
         hak_syscall6(SYS_mremap, (long)(uintptr_t)addr, (long)old_size, (long)new_size, 0, 0, 0));

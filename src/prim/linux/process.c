@@ -19,13 +19,17 @@ size_t hak_prim_page_size(void) {
     return (size_t)getauxval(AT_PAGESZ);
 }
 
-int hak_prim_address_space_limit(size_t *out) {
+static int prim_limit(int resource, size_t *out) {
     struct rlimit limit = {0, 0};
-    long result = hak_syscall6(SYS_prlimit64, 0, RLIMIT_AS, 0, (long)(uintptr_t)&limit, 0, 0);
+    long result = hak_syscall6(SYS_prlimit64, 0, resource, 0, (long)(uintptr_t)&limit, 0, 0);
     if (hak_syscall_error(result))
         return hak_syscall_error(result);
     *out = limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : (size_t)limit.rlim_cur;
     return 0;
+}
+
+int hak_prim_address_space_limit(size_t *out) {
+    return prim_limit(RLIMIT_AS, out);
 }
 
 /*
@@ -63,6 +67,59 @@ uint64_t hak_prim_clock_ms(void) {
     struct timespec now = {0, 0};
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now); /* in the vDSO, or 0 for ever */
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 + 1;
+}
+
+uint64_t hak_prim_clock_ns(void) {
+    struct timespec now = {0, 0};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+uint32_t hak_prim_parent_id(void) {
+    return (uint32_t)hak_syscall6(SYS_getppid, 0, 0, 0, 0, 0, 0);
+}
+
+const char *hak_prim_program(void) {
+    const char *path = (const char *)getauxval(AT_EXECFN);
+    return path ? path : "";
+}
+
+int hak_prim_peak_rss_kib(uint64_t *out) {
+    struct rusage usage = {.ru_maxrss = 0};
+    long result = hak_syscall6(SYS_getrusage, RUSAGE_SELF, (long)(uintptr_t)&usage, 0, 0, 0, 0);
+    if (hak_syscall_error(result))
+        return hak_syscall_error(result);
+    *out = (uint64_t)usage.ru_maxrss;
+    return 0;
+}
+
+static int prim_open(const char *path, int flags, int *file) {
+    long fd = hak_syscall6(SYS_openat, AT_FDCWD, (long)(uintptr_t)path,
+                           flags | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0600, 0, 0);
+    if (hak_syscall_error(fd))
+        return hak_syscall_error(fd);
+    *file = (int)fd;
+    return 0;
+}
+
+int hak_prim_file_make(const char *path, int *file) {
+    return prim_open(path, O_CREAT | O_EXCL, file);
+}
+
+int hak_prim_file_open(const char *path, int *file) {
+    return prim_open(path, 0, file);
+}
+
+int hak_prim_file_reserve(int file, size_t offset, size_t size) {
+    return hak_syscall_error(hak_syscall6(SYS_fallocate, file, 0, (long)offset, (long)size, 0, 0));
+}
+
+void hak_prim_file_close(int file) {
+    hak_syscall6(SYS_close, file, 0, 0, 0, 0, 0);
+}
+
+int hak_prim_file_size_limit(size_t *out) {
+    return prim_limit(RLIMIT_FSIZE, out);
 }
 
 /* Opens, does one read or write, closes. *size: bytes wanted, then done. */
