@@ -105,6 +105,7 @@ void hak_tick(void) {
 
 static void tick_help(void) {
     for (;;) {
+        /* Without its time: sleeping costs nothing. */
         hak_ledger_add(HAK_CALL_CLOCK_NANOSLEEP, HAK_CAUSE_HELPER, 0);
         hak_prim_sleep_ms(TICK_EPOCH_MS);
         uint64_t now = hak_prim_clock_ms();

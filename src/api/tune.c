@@ -94,16 +94,18 @@ HAK_PUBLIC int hakmem_policy_save(const char *path) {
     if (!hak_start())
         return ENOMEM;
     size_t size = hak_ace_write_policy(text, sizeof text);
+    uint64_t start = hak_ledger_clock();
     int error = hak_prim_write_file(path, text, size);
-    hak_ledger_add_file(HAK_CALL_WRITE, HAK_CAUSE_POLICY, size, error);
+    hak_ledger_add_file(HAK_CALL_WRITE, HAK_CAUSE_POLICY, size, error, start);
     return error;
 }
 
 static void tune_load_policy(const char *path) {
     char text[TUNE_POLICY_SIZE];
     size_t size = 0;
+    uint64_t start = hak_ledger_clock();
     int error = hak_prim_read_file(path, text, sizeof text, &size);
-    hak_ledger_add_file(HAK_CALL_READ, HAK_CAUSE_POLICY, size, error);
+    hak_ledger_add_file(HAK_CALL_READ, HAK_CAUSE_POLICY, size, error, start);
     if (error == 0) {
         hak_ace_read_policy(text, size);
         return;

@@ -12,16 +12,17 @@ enum { LOCK_FREE, LOCK_HELD, LOCK_CONTENDED };
 enum { LOCK_SPINS = 64 };
 
 static struct {
-    _Atomic uintptr_t forking_thread; /* [A] holds every lock while it forks; 0: nobody */
-    _Atomic uint64_t wait_count;      /* [S] */
-    _Atomic uint64_t wake_count;      /* [S] */
+    _Atomic uintptr_t forking_thread;        /* [A] holds every lock while it forks; 0: nobody */
+    _Atomic(struct hakmem_stat_call *) cell; /* [A] where futex calls are counted; NULL: in `own` */
+    _Atomic bool is_timed;                   /* [A] */
+    struct hakmem_stat_call own;             /* [S] */
 } g_lock;
 
 #if HAK_DEBUG >= 1
-static _Thread_local unsigned t_lock_held[HAK_RANK_VM + 1]; /* locks held, by rank */
+static _Thread_local unsigned t_lock_held[HAK_RANK_SHARE + 1]; /* locks held, by rank */
 
 static void lock_note_acquire(const struct hak_lock *lock, bool is_try) {
-    for (unsigned rank = lock->rank; !is_try && rank <= HAK_RANK_VM; rank++)
+    for (unsigned rank = lock->rank; !is_try && rank <= HAK_RANK_SHARE; rank++)
         hak_check(t_lock_held[rank] == 0);
     t_lock_held[lock->rank]++;
 }
@@ -37,7 +38,7 @@ static void lock_note_check(const struct hak_lock *lock) {
 
 static unsigned lock_noted(void) {
     unsigned count = 0;
-    for (unsigned rank = 0; rank <= HAK_RANK_VM; rank++)
+    for (unsigned rank = 0; rank <= HAK_RANK_SHARE; rank++)
         count += t_lock_held[rank];
     return count;
 }
@@ -60,6 +61,34 @@ static unsigned lock_noted(void) {
 }
 #endif
 
+static struct hakmem_stat_call *lock_cell(void) {
+    struct hakmem_stat_call *cell = hak_atomic_load_relaxed(&g_lock.cell);
+    return cell ? cell : &g_lock.own;
+}
+
+const struct hakmem_stat_call *hak_lock_cell(void) {
+    return lock_cell();
+}
+
+void hak_lock_count_in(struct hakmem_stat_call *cell, bool is_timed) {
+    hak_atomic_store_relaxed(&g_lock.cell, cell);
+    hak_atomic_store_relaxed(&g_lock.is_timed, is_timed);
+    uint64_t count = hak_atomic_exchange_relaxed(&g_lock.own.count, 0);
+    if (cell)
+        hak_atomic_add_relaxed(&cell->count, count);
+}
+
+/* Counts a futex call; its start, or 0. */
+static uint64_t lock_call_begin(void) {
+    hak_atomic_add_relaxed(&lock_cell()->count, 1);
+    return hak_atomic_load_relaxed(&g_lock.is_timed) ? hak_prim_clock_ns() : 0;
+}
+
+static void lock_call_end(uint64_t start) {
+    if (start)
+        hak_atomic_add_relaxed(&lock_cell()->ns, hak_prim_clock_ns() - start);
+}
+
 /* Relaxed: only the forking thread can see its own identity here, and it wrote it itself. */
 static bool lock_is_forking(void) {
     return HAK_UNLIKELY(hak_atomic_load_relaxed(&g_lock.forking_thread) == hak_prim_thread_self());
@@ -81,8 +110,9 @@ static HAK_COLD void lock_acquire_slow(struct hak_lock *lock) {
     }
     /* Acquire: as above. The state stays 2, so our own release wakes the next sleeper. */
     while (hak_atomic_exchange_acquire(&lock->state, LOCK_CONTENDED) != LOCK_FREE) {
-        hak_atomic_add_relaxed(&g_lock.wait_count, 1);
+        uint64_t start = lock_call_begin();
         hak_prim_futex_wait(&lock->state, LOCK_CONTENDED);
+        lock_call_end(start);
     }
 }
 
@@ -115,8 +145,9 @@ void hak_lock_release(struct hak_lock *lock) HAK_NO_LOCK_ANALYSIS {
     lock_note_release(lock);
     /* Release: what the lock guards is visible to the next holder. */
     if (HAK_UNLIKELY(hak_atomic_exchange_release(&lock->state, LOCK_FREE) == LOCK_CONTENDED)) {
-        hak_atomic_add_relaxed(&g_lock.wake_count, 1);
+        uint64_t start = lock_call_begin();
         hak_prim_futex_wake_one(&lock->state);
+        lock_call_end(start);
     }
 }
 
@@ -140,12 +171,4 @@ void hak_lock_fork_end(void) {
 void hak_lock_reset(struct hak_lock *lock) {
     lock_note_release(lock);
     hak_atomic_store_relaxed(&lock->state, LOCK_FREE);
-}
-
-uint64_t hak_lock_wait_count(void) {
-    return hak_atomic_load_relaxed(&g_lock.wait_count);
-}
-
-uint64_t hak_lock_wake_count(void) {
-    return hak_atomic_load_relaxed(&g_lock.wake_count);
 }

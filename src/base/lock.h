@@ -12,6 +12,7 @@
 #ifndef HAK_BASE_LOCK_H
 #define HAK_BASE_LOCK_H
 
+#include <hakmem/stat_format.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -24,7 +25,8 @@ enum hak_lock_rank {
     HAK_RANK_LARGE,
     HAK_RANK_META,
     HAK_RANK_POOL,
-    HAK_RANK_VM
+    HAK_RANK_VM,
+    HAK_RANK_SHARE
 };
 
 struct HAK_CAPABILITY hak_lock {
@@ -54,8 +56,12 @@ void hak_lock_fork_end(void);
 /* Child: the lock's holder does not exist here; forget it. */
 void hak_lock_reset(struct hak_lock *lock);
 
-/* Futex calls made so far by all locks: the ledger counts them. */
-uint64_t hak_lock_wait_count(void);
-uint64_t hak_lock_wake_count(void);
+/*
+ * Futex calls of all locks are counted in `cell` from now on, and what was counted so far is added to it;
+ * NULL: in a cell of this module's own, from 0. With `is_timed`, their time too. While one thread runs.
+ */
+void hak_lock_count_in(struct hakmem_stat_call *cell, bool is_timed);
+/* Where they are counted. */
+const struct hakmem_stat_call *hak_lock_cell(void);
 
 #endif

@@ -7,6 +7,8 @@
 #ifndef HAK_BASE_TEXT_H
 #define HAK_BASE_TEXT_H
 
+#include <hakmem/stat_format.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,7 +26,8 @@ void hak_text_hex(struct hak_text *text, uint64_t value); /* with 0x */
 /* Writes the text to stderr and empties it. */
 void hak_text_flush(struct hak_text *text);
 
-/* How many writes to stderr this process has made: the ledger counts them as `write`. */
-uint64_t hak_text_write_count(void);
+/* Where writes to stderr are counted; as hak_lock_count_in() and hak_lock_cell(). */
+void hak_text_count_in(struct hakmem_stat_call *cell, bool is_timed);
+const struct hakmem_stat_call *hak_text_cell(void);
 
 #endif

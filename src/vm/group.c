@@ -102,8 +102,9 @@ size_t hak_vm_group_limit_of(const char *membership, size_t size, hak_vm_read_fi
 }
 
 static int group_read(const char *path, char *buffer, size_t capacity, size_t *size) {
+    uint64_t start = hak_ledger_clock();
     int error = hak_prim_read_file(path, buffer, capacity, size);
-    hak_ledger_add_file(HAK_CALL_READ, HAK_CAUSE_LIMITS, *size, error);
+    hak_ledger_add_file(HAK_CALL_READ, HAK_CAUSE_LIMITS, *size, error, start);
     return error;
 }
 

@@ -55,7 +55,8 @@ static struct {
 void hak_vm_init(void) {
     g_vm.page_size = hak_prim_page_size();
     g_vm.address_limit = SIZE_MAX;
-    hak_ledger_add(HAK_CALL_PRLIMIT, HAK_CAUSE_START, 0);
+    hak_ledger_add(HAK_CALL_PRLIMIT, HAK_CAUSE_START,
+                   0); /* before anyone observes: without its time */
     if (hak_prim_address_space_limit(&g_vm.address_limit) != 0)
         g_vm.address_limit = SIZE_MAX; /* unknown is treated as none: the kernel will say no */
     g_vm.window_size = VM_WINDOW_MAX;
@@ -162,16 +163,18 @@ static void kept_put(const void *addr, size_t size) {
 /* ---- reserve and release ---- */
 
 static int vm_unmap(void *addr, size_t size, enum hak_cause cause) {
-    hak_ledger_add(HAK_CALL_MUNMAP, cause, size);
+    struct hak_ledger_timer timer = hak_ledger_begin(HAK_CALL_MUNMAP, cause, size);
     int error = hak_prim_unmap(addr, size);
+    hak_ledger_end(timer);
     hak_log(HAK_LOG_VM, error ? "unmap refused" : "unmap", addr, size);
     return error;
 }
 
 static int vm_map(void *wanted, size_t size, enum hak_access access, enum hak_cause cause,
                   void **out) {
-    hak_ledger_add(HAK_CALL_MMAP, cause, size);
+    struct hak_ledger_timer timer = hak_ledger_begin(HAK_CALL_MMAP, cause, size);
     int error = hak_prim_map(wanted, size, access, out);
+    hak_ledger_end(timer);
     hak_log(HAK_LOG_VM, error ? "map refused" : "map", wanted, size);
     if (error == 0 && wanted && *out != wanted) { /* a kernel before 4.17 */
         error = vm_unmap(*out, size, cause);
@@ -315,8 +318,10 @@ void hak_vm_extent_widen(struct hak_vm_extent *extent, size_t reserved) {
 
 int hak_vm_extent_grow(struct hak_vm_extent *extent, size_t usable, enum hak_cause cause) {
     hak_assert(usable <= extent->reserved);
-    hak_ledger_add(HAK_CALL_MREMAP, cause, usable - extent->usable);
+    struct hak_ledger_timer timer =
+        hak_ledger_begin(HAK_CALL_MREMAP, cause, usable - extent->usable);
     int error = hak_prim_extend(extent->start, extent->usable, usable);
+    hak_ledger_end(timer);
     hak_log(HAK_LOG_VM, error ? "extend refused" : "extend", extent->start, usable);
     if (error == 0)
         extent->usable = usable;
@@ -347,8 +352,9 @@ static void vm_unmap_target(const struct hak_vm_extent *to, enum hak_cause cause
 int hak_vm_extent_move(const struct hak_vm_extent *from, const struct hak_vm_extent *to,
                        enum hak_cause cause) {
     hak_assert(from->usable <= to->usable);
-    hak_ledger_add(HAK_CALL_MREMAP, cause, to->usable);
+    struct hak_ledger_timer timer = hak_ledger_begin(HAK_CALL_MREMAP, cause, to->usable);
     int error = hak_prim_move(from->start, from->usable, to->start, to->usable);
+    hak_ledger_end(timer);
     hak_log(HAK_LOG_VM, error ? "move refused" : "move", from->start, to->usable);
     if (error)
         vm_unmap_target(to, cause);
@@ -367,15 +373,17 @@ void hak_vm_unmap_table(void *addr, size_t size, enum hak_cause cause) {
 }
 
 int hak_vm_commit(void *addr, size_t size, enum hak_cause cause) {
-    hak_ledger_add(HAK_CALL_MPROTECT, cause, size);
+    struct hak_ledger_timer timer = hak_ledger_begin(HAK_CALL_MPROTECT, cause, size);
     int error = hak_prim_protect(addr, size, HAK_ACCESS_READ_WRITE);
+    hak_ledger_end(timer);
     hak_log(HAK_LOG_VM, error ? "commit refused" : "commit", addr, size);
     return error;
 }
 
 int hak_vm_purge(void *addr, size_t size, enum hak_cause cause) {
-    hak_ledger_add(HAK_CALL_MADVISE, cause, size);
+    struct hak_ledger_timer timer = hak_ledger_begin(HAK_CALL_MADVISE, cause, size);
     int error = hak_prim_purge(addr, size);
+    hak_ledger_end(timer);
     hak_log(HAK_LOG_VM, error ? "purge refused" : "purge", addr, size);
     return error;
 }
@@ -386,8 +394,9 @@ int hak_vm_purge_ranges(const struct hak_prim_range *ranges, size_t count, enum 
     size_t size = 0;
     for (size_t i = 0; i < count; i++)
         size += ranges[i].size;
-    hak_ledger_add(HAK_CALL_PROCESS_MADVISE, cause, size);
+    struct hak_ledger_timer timer = hak_ledger_begin(HAK_CALL_PROCESS_MADVISE, cause, size);
     int error = hak_prim_purge_ranges(ranges, count);
+    hak_ledger_end(timer);
     hak_log(HAK_LOG_VM, error ? "purge of ranges refused" : "purge of ranges", count, size);
     if (error && error != EAGAIN) /* an old kernel, or a filter: it will not change its mind */
         hak_atomic_store_relaxed(&g_vm.can_purge_ranges, false);
@@ -406,8 +415,9 @@ bool hak_vm_has_huge(void) {
 void hak_vm_advise_huge(void *addr, size_t size, enum hak_cause cause) {
     if (!hak_vm_has_huge())
         return;
-    hak_ledger_add(HAK_CALL_MADVISE, cause, size);
+    struct hak_ledger_timer timer = hak_ledger_begin(HAK_CALL_MADVISE, cause, size);
     int error = hak_prim_advise_huge(addr, size);
+    hak_ledger_end(timer);
     (void)error; /* a wish: where it is refused, pages are small */
     hak_log(HAK_LOG_VM, error ? "huge pages refused" : "huge pages", addr, size);
 }
