@@ -24,6 +24,7 @@
 #include "stats/ledger.c"
 
 #include "vm/group.c"
+#include "vm/share.c"
 #include "vm/vm.c"
 
 #include "arena/arena.c"
