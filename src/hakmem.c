@@ -57,6 +57,7 @@
 #include "api/block.c"
 #include "api/entry.c"
 #include "api/info.c"
+#include "api/observed.c"
 #include "api/operators.c"
 #include "api/start.c"
 #include "api/tick.c"

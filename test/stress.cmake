@@ -25,5 +25,10 @@ foreach(source IN LISTS sources)
     -Wl,--whole-archive hakmem_prefixed_static -Wl,--no-whole-archive -Wl,--export-dynamic)
   hak_add_test(stress ${name} TIMEOUT 900
     COMMAND ${launcher} $<TARGET_FILE:stress_${name}> ${arguments_${name}})
-  set_property(TEST stress.${name} PROPERTY ENVIRONMENT ${HAK_SANITIZER_ENVIRONMENT})
+  # Observed, with the files in a directory of its own, which goes afterwards.
+  hak_add_test(stress ${name}_observed TIMEOUT 900
+    COMMAND sh -c "d=$(mktemp -d); HAKMEM_STAT=$d \"$@\"; s=$?; rm -r \"$d\"; exit $s" sh
+      ${launcher} $<TARGET_FILE:stress_${name}> ${arguments_${name}})
+  set_property(TEST stress.${name} stress.${name}_observed PROPERTY
+    ENVIRONMENT ${HAK_SANITIZER_ENVIRONMENT})
 endforeach()

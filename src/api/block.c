@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "api/observed.h"
 #include "api/start.h"
 #include "api/tick.h"
 #include "arena/pagemap.h"
@@ -74,7 +75,7 @@ static HAK_COLD _Noreturn void block_explain_stray(const char *function, const v
 /* Where the block at `p` lives. Reports what cannot be a block's start as far as tags can tell. */
 static struct block_place block_locate(const void *p, const char *function) {
     size_t unit;
-    if (!hak_pagemap_find(p, &unit))
+    if (!hak_pagemap_find_any(p, &unit))
         hak_misuse_fatal(function, p, HAK_MISUSE_NOT_OURS, HAK_CLASS_WORD_NONE, 0);
     uint32_t tag = hak_pagemap_tag(unit);
     if (tag >= HAK_TAG_CLASS_LIMIT)
@@ -108,7 +109,7 @@ static size_t block_place_usable(const void *p, const struct block_place *place)
 
 /* The smallest class that holds `size` at `align`; 0: not a small block. */
 static unsigned block_class_for(size_t size, size_t align) {
-    if (size > HAK_MID_MAX || align > HAK_UNIT_SIZE)
+    if (size > HAK_MID_MAX || align > HAK_UNIT_SIZE || block_is_misrouted(size))
         return 0;
     unsigned class_index = hak_size_class_of(hak_max(size, align));
     /* Slabs start at a multiple of 64 KiB and have no header: a class whose size is a multiple of
@@ -143,14 +144,50 @@ static void *block_alloc_small(unsigned class_index, bool *is_zeroed) {
     return p;
 }
 
+static enum hak_tier block_class_tier(unsigned class_index) {
+    return hak_size_classes[class_index].size <= HAK_TINY_MAX ? HAK_TIER_TINY : HAK_TIER_MID;
+}
+
+/* Observed: system calls from here on are made for such a request. */
+HAK_INLINE void block_context_begin(size_t carried, enum hak_tier tier) {
+    if (HAK_UNLIKELY(hak_stat_file != NULL))
+        hak_ledger_context = hak_observed_context(carried, tier);
+}
+
+HAK_INLINE void block_context_end(void) {
+    if (HAK_UNLIKELY(hak_stat_file != NULL))
+        hak_ledger_context = 0;
+}
+
 /* *is_zeroed: in: zeroes are wanted; out: the block has nothing else. */
 static void *block_alloc_any(size_t carried, size_t align, bool *is_zeroed) {
     unsigned class_index = block_class_for(carried, align);
-    if (class_index)
+    if (class_index) {
+        block_context_begin(carried, block_class_tier(class_index));
         return block_alloc_small(class_index, is_zeroed);
-    if (carried <= BLOCK_LARGE_MAX && align <= HAK_LARGE_ALIGN_MAX)
+    }
+    if (carried <= BLOCK_LARGE_MAX && align <= HAK_LARGE_ALIGN_MAX &&
+        !block_is_misrouted(carried)) {
+        block_context_begin(carried, HAK_TIER_LARGE);
         return hak_span_alloc(carried, align, is_zeroed);
+    }
+    block_context_begin(carried, HAK_TIER_BIG);
     return hak_big_alloc(carried, align, is_zeroed);
+}
+
+/* Observed: the magazine may hold a block, though it looked empty. Nothing else of the slow path then. */
+static void *block_alloc_closed(const struct hak_block_request *request) {
+    struct hak_heap *heap = hak_heap_current();
+    if (heap == NULL || request->size > PTRDIFF_MAX)
+        return NULL;
+    unsigned class_index =
+        block_class_for(hak_max(request->size + HAK_BLOCK_TAIL, 1), request->align);
+    void *p = hak_magazine_take(&heap->magazines, (size_t)class_index << 4);
+    if (p && request->must_be_zero)
+        memset(p, 0, request->size);
+    if (HAK_CANARY && p)
+        hak_canary_set(p);
+    return p;
 }
 
 /* No memory: gives back what is kept for later. False: `size` bytes there can never be. */
@@ -166,6 +203,8 @@ static bool block_make_room(size_t size) {
 void *hak_block_alloc(struct hak_block_request request) {
     void *p = NULL;
     bool is_zeroed = request.must_be_zero;
+    if (HAK_UNLIKELY(hak_stat_file != NULL) && (p = block_alloc_closed(&request)) != NULL)
+        return p;
     if (request.size <= PTRDIFF_MAX && hak_start()) {
         size_t carried = hak_max(request.size + HAK_BLOCK_TAIL, 1);
         p = block_alloc_any(carried, request.align, &is_zeroed);
@@ -174,6 +213,7 @@ void *hak_block_alloc(struct hak_block_request request) {
             p = block_alloc_any(carried, request.align, &is_zeroed);
         }
     }
+    block_context_end();
     if (p == NULL) {
         errno = ENOMEM;
         return NULL;
@@ -189,7 +229,9 @@ void *hak_block_alloc(struct hak_block_request request) {
 void *hak_block_alloc_growing(size_t size, size_t usable) {
     void *p = NULL;
     if (size >= BLOCK_GROWN_BIG_MIN) {
+        block_context_begin(size + HAK_BLOCK_TAIL, HAK_TIER_BIG);
         p = hak_big_alloc_growing(size + HAK_BLOCK_TAIL);
+        block_context_end();
         if (HAK_CANARY && p)
             hak_canary_set(p);
     } else if (usable > HAK_MID_MAX) {
@@ -235,17 +277,23 @@ static bool block_size_is_possible(const void *p, size_t size, bool is_aligned,
            (place->tier == BLOCK_SMALL && hak_size_class_of(carried) == place->class_index);
 }
 
-static void block_free_small(void *p, const char *function, const struct block_place *place) {
+/* True: the block is in a magazine that looked full (observed), and nothing else is to be done. */
+static bool block_free_small(void *p, const char *function, const struct block_place *place) {
     struct hak_heap *own = hak_heap_current();
-    if (own && own->id == place->owner)
-        hak_heap_flush(own, place->class_index, p, function);
-    else
+    if (own == NULL || own->id != place->owner) {
         hak_heap_free_remote(place->owner, place->class_index, p, function);
+        return false;
+    }
+    if (HAK_UNLIKELY(hak_stat_file != NULL) &&
+        hak_magazine_put(&own->magazines, (hak_unit)hak_unit_of(p), p))
+        return true;
+    hak_heap_flush(own, place->class_index, p, function);
+    return false;
 }
 
 void hak_block_free(void *p, size_t size, const char *function, bool is_aligned) {
     size_t unit;
-    if (hak_pagemap_find(p, &unit)) { /* another heap's, most often */
+    if (hak_pagemap_find_any(p, &unit)) { /* another heap's, most often */
         uint32_t tag = hak_pagemap_tag(unit);
         if (tag >= HAK_TAG_CLASS_LIMIT && hak_heap_gather(p, tag))
             return;
@@ -259,13 +307,16 @@ void hak_block_free(void *p, size_t size, const char *function, bool is_aligned)
         block_misuse(function, p, HAK_MISUSE_WRONG_SIZE, &place);
     switch (place.tier) {
     case BLOCK_SMALL:
-        block_free_small(p, function, &place);
+        if (block_free_small(p, function, &place))
+            return;
         break;
     case BLOCK_LARGE:
         misuse = hak_span_free(p);
         break;
     case BLOCK_BIG:
+        block_context_begin(hak_big_size(p), HAK_TIER_BIG); /* it may be unmapped */
         misuse = hak_big_free(p);
+        block_context_end();
         break;
     }
     if (misuse != HAK_MISUSE_NONE)
@@ -286,6 +337,21 @@ size_t hak_block_usable_slow(const void *p, const char *function) {
         return 0;
     struct block_place place = block_locate(p, function);
     return block_place_usable(p, &place);
+}
+
+size_t hak_block_look(const void *p, enum hak_tier *tier) {
+    struct block_place place = block_locate(p, "malloc");
+    *tier = place.tier == BLOCK_SMALL   ? block_class_tier(place.class_index)
+            : place.tier == BLOCK_LARGE ? HAK_TIER_LARGE
+                                        : HAK_TIER_BIG;
+    return block_place_usable(p, &place);
+}
+
+enum hak_tier hak_block_tier_for(size_t size) {
+    size_t carried = hak_max(size + HAK_BLOCK_TAIL, 1);
+    if (carried <= HAK_MID_MAX)
+        return carried <= HAK_TINY_MAX ? HAK_TIER_TINY : HAK_TIER_MID;
+    return carried <= BLOCK_LARGE_MAX ? HAK_TIER_LARGE : HAK_TIER_BIG;
 }
 
 /* realloc needs to know what it copies; with checks=1 also that nobody has freed it. */
@@ -327,9 +393,11 @@ static void *block_resize_big(void *p, size_t size, size_t usable) {
         return p;
     if (size < BLOCK_GROWN_BIG_MIN)
         return NULL;
+    block_context_begin(size + HAK_BLOCK_TAIL, HAK_TIER_BIG);
     void *resized = hak_big_resize(p, size + HAK_BLOCK_TAIL);
     if (resized == NULL && block_make_room(size))
         resized = hak_big_resize(p, size + HAK_BLOCK_TAIL);
+    block_context_end();
     return resized;
 }
 

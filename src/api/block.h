@@ -2,9 +2,9 @@
 
 /*
  *   malloc -> block_pop                     hit: the magazine's top block
- *          -> hak_block_alloc -> hak_heap_refill | hak_span_alloc | hak_big_alloc
+ *          -> hak_miss_malloc -> hak_block_alloc -> hak_heap_refill | hak_span_alloc | hak_big_alloc
  *   free   -> hak_magazine_push             hit: the block goes on top
- *          -> hak_block_free  -> hak_heap_flush | hak_heap_free_remote | hak_span_free | hak_big_free
+ *          -> hak_miss_free -> hak_block_free -> hak_heap_flush | hak_heap_free_remote | hak_span_free | hak_big_free
  *   realloc -> hak_block_resize             stays, or its pages are moved
  *           -> hak_block_alloc_growing      … or is copied to this
  *
@@ -29,6 +29,8 @@
 #define HAK_BLOCK_ALIGN 16u /* bytes; alignof(max_align_t) and the SysV ABI's stack alignment */
 #define HAK_BLOCK_TAIL (HAK_CANARY ? sizeof(uint64_t) : 0) /* bytes carried extra */
 #define HAK_SIZE_UNKNOWN SIZE_MAX
+
+enum hak_tier { HAK_TIER_TINY, HAK_TIER_MID, HAK_TIER_LARGE, HAK_TIER_BIG, HAK_TIER_COUNT };
 
 struct hak_block_request {
     size_t size;  /* bytes, without the tail */
@@ -60,12 +62,17 @@ void *hak_block_resize(void *p, size_t size, size_t *usable);
  */
 HAK_COLD void *hak_block_alloc_growing(size_t size, size_t usable);
 
+/* The tier that serves requests of this size, where no more than the usual alignment is asked for. */
+enum hak_tier hak_block_tier_for(size_t size);
+/* Usable bytes of a live block, and the tier it is of. */
+size_t hak_block_look(const void *p, enum hak_tier *tier);
+
 /* What hak_block_alloc() would give for this request; 0: it cannot be. */
 size_t hak_block_good_size(size_t size, size_t align);
 
 /*
  * Units of the window in which realloc may leave a block alone without a closer look: all, but none before
- * start-up, and none with checks=1. A bound, and no flag: the fast path has to compare with one anyway.
+ * start-up, none with checks=1, and none while the process is observed. A bound, and no flag: the fast path has to compare with one anyway.
  * hak_block_init() sets it, at start-up once options and pagemap are there, and after later options.
  */
 extern HAK_INTERNAL size_t hak_block_stay_units;
@@ -75,10 +82,25 @@ void hak_block_init(void);
 void hak_canary_set(void *p);
 void hak_canary_check(const void *p, const char *function);
 
+/*
+ * Tests build a library that sends these requests to Big: the fault that hakmem was made after, and that
+ * `hakmem stat` has to show. In the product there is no such size.
+ */
+HAK_INLINE bool block_is_misrouted(size_t size) {
+#ifdef HAK_MISROUTED_MIN
+    return size >= HAK_MISROUTED_MIN && size <= HAK_MISROUTED_MAX;
+#else
+    (void)size;
+    return false;
+#endif
+}
+
 /* A small block from the magazine; NULL: the slow path decides, whatever the reason. */
 HAK_INLINE void *block_pop(size_t size) {
     if (HAK_CANARY && HAK_UNLIKELY(size > PTRDIFF_MAX))
         return NULL; /* size + tail would wrap */
+    if (block_is_misrouted(size))
+        return NULL;
     size_t carried = size + HAK_BLOCK_TAIL;
     void *p;
     if (HAK_LIKELY(carried <= HAK_TINY_MAX))

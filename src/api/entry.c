@@ -7,30 +7,24 @@
 
 #include "api/block.h"
 #include "api/export.h"
+#include "api/observed.h"
 
 /* Blocks up to this size are cleared in line: a call to memset costs more. */
 enum { ENTRY_CLEAR_INLINE_MAX = 256 };
 _Static_assert(ENTRY_CLEAR_INLINE_MAX <= HAK_DIRECT_MAX,
                "calloc takes the class's offset for a size");
 
-/* Apart, so that malloc itself needs no stack: a request is passed there. */
-static HAK_NOINLINE void *entry_malloc_slow(size_t size) {
-    return hak_block_alloc((struct hak_block_request){size, HAK_BLOCK_ALIGN, false});
-}
-
 HAK_PUBLIC void *hakmem_malloc(size_t size) {
     void *p = block_pop(size);
     if (HAK_LIKELY(p != NULL))
         return p;
-    return entry_malloc_slow(size);
+    return hak_miss_malloc(size); /* apart, so that malloc itself needs no stack */
 }
 HAK_EXPORT(malloc);
 HAK_EXPORT_AS(__libc_malloc, malloc);
 
 HAK_PUBLIC void hakmem_free(void *p) {
-    if (HAK_LIKELY(block_push(p, "free")))
-        return;
-    hak_block_free(p, HAK_SIZE_UNKNOWN, "free", false);
+    entry_free(HAK_ENTRY_FREE, "free", p, HAK_SIZE_UNKNOWN, false);
 }
 HAK_EXPORT(free);
 HAK_EXPORT_AS(__libc_free, free);
@@ -65,7 +59,8 @@ HAK_INLINE void *entry_clear(void *p, size_t size) {
 static HAK_NOINLINE void *entry_calloc_slow(size_t total) {
     void *p = block_pop(total);
     if (p == NULL)
-        return hak_block_alloc((struct hak_block_request){total, HAK_BLOCK_ALIGN, true});
+        return hak_miss_alloc((struct hak_block_request){total, HAK_BLOCK_ALIGN, true},
+                              HAK_ENTRY_CALLOC);
     return memset(p, 0, total);
 }
 
@@ -83,12 +78,27 @@ HAK_PUBLIC void *hakmem_calloc(size_t count, size_t size) {
 HAK_EXPORT(calloc);
 HAK_EXPORT_AS(__libc_calloc, calloc);
 
-static HAK_NOINLINE void *entry_realloc_slow(void *p, size_t size) {
+/* What realloc asks for and gives back by itself: nobody counts it. */
+static void *entry_take(size_t size) {
+    void *p = block_pop(size);
+    if (p)
+        return p;
+    return hak_block_alloc((struct hak_block_request){size, HAK_BLOCK_ALIGN, false});
+}
+
+static void entry_give_back(void *p, const char *function) {
+    if (block_push(p, function))
+        return;
+    if (HAK_UNLIKELY(hak_stat_file != NULL))
+        hak_observed_free(p);
+    hak_block_free(p, HAK_SIZE_UNKNOWN, function, false);
+}
+
+static void *entry_realloc_any(void *p, size_t size) {
     if (p == NULL)
-        return hakmem_malloc(size);
+        return entry_take(size);
     if (size == 0) {
-        if (!block_push(p, "realloc"))
-            hak_block_free(p, HAK_SIZE_UNKNOWN, "realloc", false);
+        entry_give_back(p, "realloc");
         return NULL;
     }
     if (size > PTRDIFF_MAX) {
@@ -100,20 +110,32 @@ static HAK_NOINLINE void *entry_realloc_slow(void *p, size_t size) {
     if (moved)
         return moved;
     bool has_outgrown = size > usable && size > HAK_MID_MAX;
-    moved = has_outgrown ? hak_block_alloc_growing(size, usable) : hakmem_malloc(size);
+    moved = has_outgrown ? hak_block_alloc_growing(size, usable) : entry_take(size);
     if (moved == NULL && size <= usable)
         return p; /* shrinking never fails: programs do not expect it to */
     if (moved == NULL)
         return NULL;
     memcpy(moved, p, usable < size ? usable : size);
-    hakmem_free(p);
+    entry_give_back(p, "free");
+    return moved;
+}
+
+/* While observed block_stays() is never true, so that every call comes here. */
+static HAK_NOINLINE void *entry_realloc_slow(void *p, size_t size, enum hak_entry entry) {
+    void *moved = entry_realloc_any(p, size);
+    if (HAK_LIKELY(hak_stat_file == NULL))
+        return moved;
+    if (moved == NULL && p != NULL && size == 0)
+        hak_observed_call(entry);
+    else
+        hak_observed_request(entry, size, moved);
     return moved;
 }
 
 HAK_PUBLIC void *hakmem_realloc(void *p, size_t size) {
     if (HAK_LIKELY(block_stays(p, size)))
         return p;
-    return entry_realloc_slow(p, size);
+    return entry_realloc_slow(p, size, HAK_ENTRY_REALLOC);
 }
 HAK_EXPORT(realloc);
 HAK_EXPORT_AS(__libc_realloc, realloc);
@@ -124,29 +146,25 @@ HAK_PUBLIC void *hakmem_reallocarray(void *p, size_t count, size_t size) {
         errno = ENOMEM;
         return NULL;
     }
-    return hakmem_realloc(p, total);
+    if (HAK_LIKELY(block_stays(p, total)))
+        return p;
+    return entry_realloc_slow(p, total, HAK_ENTRY_REALLOCARRAY);
 }
 HAK_EXPORT(reallocarray);
 
 HAK_PUBLIC void hakmem_free_sized(void *p, size_t size) {
-    if (HAK_LIKELY(block_push(p, "free_sized")))
-        return;
-    hak_block_free(p, size, "free_sized", false);
+    entry_free(HAK_ENTRY_FREE_SIZED, "free_sized", p, size, false);
 }
 HAK_EXPORT(free_sized);
 
 HAK_PUBLIC void hakmem_free_aligned_sized(void *p, size_t alignment, size_t size) {
     (void)alignment;
-    if (HAK_LIKELY(block_push(p, "free_aligned_sized")))
-        return;
-    hak_block_free(p, size, "free_aligned_sized", true);
+    entry_free(HAK_ENTRY_FREE_ALIGNED_SIZED, "free_aligned_sized", p, size, true);
 }
 HAK_EXPORT(free_aligned_sized);
 
 HAK_PUBLIC void hakmem_sdallocx(void *p, size_t size, int flags) {
-    if (HAK_LIKELY(block_push(p, "sdallocx")))
-        return;
-    hak_block_free(p, size, "sdallocx", flags != 0);
+    entry_free(HAK_ENTRY_SDALLOCX, "sdallocx", p, size, flags != 0);
 }
 HAK_EXPORT(sdallocx);
 

@@ -16,23 +16,38 @@
 #include <stdint.h>
 
 #include "api/block.h"
+#include "api/observed.h"
 #include "base/fatal.h"
 
 typedef void (*new_handler)(void);
 extern new_handler _ZSt15get_new_handlerv(void) __attribute__((weak)); /* std::get_new_handler */
 extern _Noreturn void _ZSt17__throw_bad_allocv(void) __attribute__((weak));
 
+/* One call, however often it tries. */
+static void operator_count(size_t size, const void *p) {
+    if (HAK_UNLIKELY(hak_stat_file != NULL))
+        hak_observed_request(HAK_ENTRY_NEW, size, p);
+}
+
 /* Tries, calls the handler, tries again, until there is no handler; then throws, or returns NULL. */
 static HAK_COLD void *operator_new_slow(size_t size, size_t align, bool may_throw) {
-    for (;;) {
-        void *p = hak_block_alloc((struct hak_block_request){size, align, false});
+    if (HAK_UNLIKELY(hak_stat_file != NULL) && align == HAK_BLOCK_ALIGN) {
+        void *p = hak_observed_take(size, HAK_ENTRY_NEW);
         if (p)
             return p;
+    }
+    for (;;) {
+        void *p = hak_block_alloc((struct hak_block_request){size, align, false});
+        if (p) {
+            operator_count(size, p);
+            return p;
+        }
         new_handler handler = _ZSt15get_new_handlerv ? _ZSt15get_new_handlerv() : NULL;
         if (handler == NULL)
             break;
         handler(); /* may throw: this file is compiled with unwind tables */
     }
+    operator_count(size, NULL);
     if (!may_throw)
         return NULL;
     if (_ZSt17__throw_bad_allocv == NULL)
@@ -50,8 +65,7 @@ static void *operator_new_aligned(size_t size, size_t align, bool may_throw) {
 }
 
 HAK_INLINE void operator_delete(void *p, size_t size, bool is_aligned) {
-    if (HAK_UNLIKELY(!block_push(p, "delete")))
-        hak_block_free(p, size, "delete", is_aligned);
+    entry_free(HAK_ENTRY_DELETE, "delete", p, size, is_aligned);
 }
 
 #define OPERATOR_NEW(name, ...)                                                                    \

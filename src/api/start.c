@@ -3,6 +3,7 @@
 /*
  *   hak_start -> options, policy, limits     no memory needed, no way to fail
  *             -> thread-exit hook
+ *             -> the file to count in          if observed: before any block exists
  *             -> first arena                   may fail, and is tried again by the next call
  *             -> fork hooks                  last, without the lock: libc may allocate for them
  *
@@ -14,6 +15,7 @@
 
 #include "ace/ace.h"
 #include "api/block.h"
+#include "api/observed.h"
 #include "api/tick.h"
 #include "api/tune.h"
 #include "arena/pool.h"
@@ -24,6 +26,8 @@
 #include "observe/report.h"
 #include "options/options.h"
 #include "prim/prim.h"
+#include "stats/ledger.h"
+#include "vm/share.h"
 #include "vm/vm.h"
 
 static struct {
@@ -42,6 +46,12 @@ static void start_options(void) {
     hak_ace_init((enum hak_ace_mode)hak_options.ace, hak_options.checks);
 }
 
+/* From the first block on, so that every thread finds its fast paths closed. */
+static void start_observing(void) {
+    if (hak_options.stat[0] && hak_stat_file == NULL)
+        hak_observed_begin();
+}
+
 static bool start_locked(void) {
     if (!g_start.has_limits) {
         start_options();
@@ -50,6 +60,7 @@ static bool start_locked(void) {
         int error = hak_heap_init();
         (void)error;
         g_start.has_limits = true;
+        start_observing();
     }
     if (!hak_pool_init())
         return false;
@@ -81,6 +92,7 @@ __attribute__((constructor)) static void start_at_load(void) {
     hak_start();
     if (!g_start.has_environment) {
         start_options();
+        start_observing();
         hak_block_init();
     }
     hak_tune_at_start();
@@ -91,4 +103,6 @@ __attribute__((constructor)) static void start_at_load(void) {
 __attribute__((destructor)) static void start_at_exit(void) {
     if (hak_options.report)
         hak_report_print("report at exit");
+    if (hak_stat_file)
+        hak_share_end();
 }

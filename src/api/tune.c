@@ -55,12 +55,13 @@ static size_t tune_prewarm_large(size_t size, size_t count) {
     void *blocks[TUNE_PREWARM_BATCH];
     size_t made = 0;
     while (made < hak_min(count, TUNE_PREWARM_BATCH) &&
-           (blocks[made] = hakmem_malloc(size)) != NULL) {
+           (blocks[made] = hak_block_alloc(
+                (struct hak_block_request){size, HAK_BLOCK_ALIGN, false})) != NULL) {
         tune_touch(blocks[made], size);
         made++;
     }
     for (size_t i = 0; i < made; i++)
-        hakmem_free(blocks[i]);
+        hak_block_free(blocks[i], HAK_SIZE_UNKNOWN, "free", false);
     if (size <= HAK_LARGE_MAX) /* no epoch gives them back */
         hak_atomic_add_relaxed(
             &hak_pool_policy.retain_units,

@@ -7,6 +7,7 @@
 
 uintptr_t hak_pagemap_base;
 size_t hak_pagemap_unit_count;
+size_t hak_pagemap_unit_count_all;
 _Atomic uint32_t *hak_pagemap_tags;
 
 /* Smallest OS page; larger ones only make a bit stand for part of a page. */
@@ -15,6 +16,7 @@ _Atomic uint32_t *hak_pagemap_tags;
 enum { PAGEMAP_STEPS_MAX = HAK_UNIT_COUNT_MAX / (4096 / 4) };
 
 static struct {
+    bool is_closed;                                    /* written while one thread runs */
     _Atomic uint64_t writable[PAGEMAP_STEPS_MAX / 64]; /* [A] bit per step of the table; only set */
 } g_pagemap;
 
@@ -27,8 +29,19 @@ int hak_pagemap_init(void) {
         return error;
     hak_pagemap_tags = table;
     hak_pagemap_base = window.base;
-    hak_pagemap_unit_count = unit_count;
+    hak_pagemap_unit_count_all = unit_count;
+    hak_pagemap_unit_count = g_pagemap.is_closed ? 0 : unit_count;
     return 0;
+}
+
+void hak_pagemap_close(void) {
+    g_pagemap.is_closed = true;
+    hak_pagemap_unit_count = 0;
+}
+
+void hak_pagemap_open(void) {
+    g_pagemap.is_closed = false;
+    hak_pagemap_unit_count = hak_pagemap_unit_count_all;
 }
 
 static bool pagemap_is_writable(size_t step) {

@@ -45,11 +45,15 @@ enum hak_kind {
  * The table: base of the window, units covered (0 before start-up: every pointer is foreign), tags,
  * each [A] written by whoever owns the unit.
  *
- * Three variables and no struct: compilers would take a struct's address first, one instruction more
- * on every free. Fixed by start-up, before the first block exists.
+ * unit_count is what the fast paths see: 0 while the process is observed, so that every pointer looks
+ * foreign to them and takes the slow path, which asks unit_count_all (heap/heap.h, "closed").
+ *
+ * Variables and no struct: compilers would take a struct's address first, one instruction more on every
+ * free. Fixed by start-up, before the first block exists, and written by a forked child.
  */
 extern HAK_INTERNAL uintptr_t hak_pagemap_base;
 extern HAK_INTERNAL size_t hak_pagemap_unit_count;
+extern HAK_INTERNAL size_t hak_pagemap_unit_count_all;
 extern HAK_INTERNAL _Atomic uint32_t *hak_pagemap_tags;
 
 /* The pointer's unit if it lies in the window; anything from hak_pagemap_unit_count on if not. */
@@ -57,10 +61,16 @@ HAK_INLINE size_t hak_pagemap_index(const void *p) {
     return ((uintptr_t)p - hak_pagemap_base) >> HAK_UNIT_SHIFT;
 }
 
-/* True when the pointer lies in the window; *unit is then its unit. */
+/* For fast paths. True when the pointer lies in the window; *unit is then its unit. False: ask below. */
 HAK_INLINE bool hak_pagemap_find(const void *p, size_t *unit) {
     *unit = hak_pagemap_index(p);
     return HAK_LIKELY(*unit < hak_pagemap_unit_count);
+}
+
+/* The same for slow paths: observed or not, false only where the pointer is foreign. */
+HAK_INLINE bool hak_pagemap_find_any(const void *p, size_t *unit) {
+    *unit = hak_pagemap_index(p);
+    return HAK_LIKELY(*unit < hak_pagemap_unit_count_all);
 }
 
 HAK_INLINE uint32_t hak_pagemap_tag(size_t unit) {
@@ -86,6 +96,9 @@ HAK_INLINE void *hak_unit_address(hak_unit unit) {
 
 /* Maps the table over the window. Once, at start-up. 0 or ENOMEM. */
 HAK_NODISCARD int hak_pagemap_init(void);
+/* From now on fast paths find nothing, or what there is. Before or after the table is there. */
+void hak_pagemap_close(void);
+void hak_pagemap_open(void);
 /* Makes the tags of these units writable; 0 or an errno value. Any thread; idempotent. */
 HAK_NODISCARD int hak_pagemap_cover(hak_unit first, uint32_t count);
 

@@ -16,9 +16,11 @@
 #include "base/lock.h"
 #include "heap/heap.h"
 #include "heap/registry.h"
-#include "large/big.h"
 #include "heap/remote.h"
+#include "large/big.h"
 #include "prim/prim.h"
+#include "stats/ledger.h"
+#include "vm/share.h"
 #include "vm/vm.h"
 
 static struct {
@@ -36,11 +38,13 @@ static void fork_prepare(void) {
     hak_meta_fork_prepare();
     hak_pool_fork_prepare();
     hak_vm_fork_prepare();
+    hak_share_fork_prepare();
     hak_lock_fork_begin();
 }
 
 static void fork_parent(void) {
     hak_lock_fork_end();
+    hak_share_fork_parent();
     hak_vm_fork_parent();
     hak_pool_fork_parent();
     hak_meta_fork_parent();
@@ -50,12 +54,18 @@ static void fork_parent(void) {
 
 static void fork_child(void) {
     hak_lock_fork_end();
+    bool was_observed = hak_stat_file != NULL;
+    hak_share_fork_child(); /* first: until then counters are the parent's */
     hak_vm_fork_child();
     hak_pool_fork_child();
     hak_meta_fork_child();
     hak_big_fork_child();
     hak_remote_fork_child();
     hak_registry_fork_child(hak_heap_current());
+    if (was_observed) {
+        hak_share_fork_child_end();
+        hak_heap_close_fork_child();
+    }
     hak_heap_purge_fork_child();
     hak_atomic_add_relaxed(&g_fork.generation, 1);
     void (*on_child)(void) = hak_atomic_load_relaxed(&g_fork.on_child);

@@ -15,10 +15,16 @@
  * magazines are all both empty and full and whose tag matches nothing: its first operation takes
  * the slow path by itself. An exiting thread's heap becomes an *orphan*, magazines filled, and is
  * adopted whole by the next thread that needs one.
+ *
+ * While the process is observed its fast paths are *closed*: the thread points to the empty heap though it
+ * has one, which lies beside (hak_thread.heap), and the pagemap's fast view is empty. Each operation
+ * misses, takes the slow path, is counted there and then works on the real magazines at once. Not
+ * observed, nothing of this costs an instruction.
  */
 #ifndef HAK_HEAP_HEAP_H
 #define HAK_HEAP_HEAP_H
 
+#include <hakmem/stat_format.h>
 #include <stdalign.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -50,6 +56,7 @@ struct hak_remote;
 
 struct hak_heap {
     struct hak_magazines magazines;     /* first: the thread's pointer is to both */
+    struct hakmem_stat_heap *counters;  /* owner thread; NULL: not observed, or no room for them */
     uint32_t id;                        /* fixed; 1 … HAK_TAG_ID_NEVER - 1 */
     struct hak_remote *remote;          /* owner thread: what it sends to others; NULL: never did */
     uint16_t capacity[HAK_CLASS_COUNT]; /* owner thread, under the lock: slots; 0: no storage yet */
@@ -82,15 +89,25 @@ struct hak_heap_policy {
 };
 extern HAK_INTERNAL struct hak_heap_policy hak_heap_policy;
 
-/* The calling thread's magazines; never NULL. Points to hak_heap_empty's while it has no heap. */
+/*
+ * The calling thread's magazines as its fast paths see them; never NULL. Points to hak_heap_empty's while it
+ * has no heap, and while the process is observed.
+ */
 extern HAK_INTERNAL _Thread_local struct hak_magazines *hak_thread_magazines;
 extern HAK_INTERNAL const struct hak_magazines hak_heap_empty;
 
+struct hak_thread {
+    struct hak_heap *heap;             /* NULL: it has none */
+    struct hakmem_stat_heap *counters; /* its heap's; NULL: it has none, or is not observed */
+    bool is_late;                      /* its destructors have run */
+};
+extern HAK_INTERNAL _Thread_local struct hak_thread hak_thread;
+
 /* ---- the fast paths ---- */
 
-/* A block of the class at `offset` (class × 16) or NULL: take the slow path. Touches no block. */
-HAK_INLINE void *hak_magazine_pop(size_t offset) {
-    struct hak_magazine *magazine = (void *)((char *)hak_thread_magazines + offset);
+/* A block of the class at `offset` (class × 16), or NULL: the magazine is empty. Touches no block. */
+HAK_INLINE void *hak_magazine_take(struct hak_magazines *magazines, size_t offset) {
+    struct hak_magazine *magazine = (void *)((char *)magazines + offset);
     void **top = magazine->top;
     void *block = *top;
     if (HAK_LIKELY(block != NULL))
@@ -98,12 +115,13 @@ HAK_INLINE void *hak_magazine_pop(size_t offset) {
     return block;
 }
 
-/* Takes the block if it is the calling thread's own and there is room; else false: slow path. */
-HAK_INLINE bool hak_magazine_push(void *p) {
-    size_t unit;
-    if (HAK_UNLIKELY(!hak_pagemap_find(p, &unit)))
-        return false;
-    struct hak_magazines *magazines = hak_thread_magazines;
+/* The calling thread's; NULL: take the slow path. */
+HAK_INLINE void *hak_magazine_pop(size_t offset) {
+    return hak_magazine_take(hak_thread_magazines, offset);
+}
+
+/* Takes the block in that unit if it is of these magazines' heap and there is room; else false. */
+HAK_INLINE bool hak_magazine_put(struct hak_magazines *magazines, size_t unit, void *p) {
     uint32_t offset = hak_pagemap_tag(unit) ^ magazines->tag;
     if (HAK_UNLIKELY(offset >= HAK_TAG_CLASS_LIMIT))
         return false;
@@ -117,6 +135,14 @@ HAK_INLINE bool hak_magazine_push(void *p) {
     return true;
 }
 
+/* Takes the block if it is the calling thread's own and there is room; else false: slow path. */
+HAK_INLINE bool hak_magazine_push(void *p) {
+    size_t unit;
+    if (HAK_UNLIKELY(!hak_pagemap_find(p, &unit)))
+        return false;
+    return hak_magazine_put(hak_thread_magazines, unit, p);
+}
+
 /* ---- the slow paths ---- */
 
 /*
@@ -127,6 +153,14 @@ struct hak_heap *hak_heap_acquire(void);
 void hak_heap_return(struct hak_heap *heap);
 /* The calling thread's heap, or NULL when it has none; for free, which needs none. */
 struct hak_heap *hak_heap_current(void);
+
+/*
+ * Observing begins: closes the fast paths. After hak_share_begin(), and while one thread runs: those that
+ * come later find them closed.
+ */
+void hak_heap_close(void);
+/* Child of fork: goes on as observed with counters of its own, or as not observed. */
+void hak_heap_close_fork_child(void);
 /* The calling thread's destructors have run: it gets no heap any more. */
 bool hak_heap_is_late(void);
 

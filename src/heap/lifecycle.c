@@ -7,11 +7,15 @@
  * after all destructors) borrow an orphan for each allocation and free as strangers.
  */
 
+#include "arena/pagemap.h"
+#include "base/atomic.h"
 #include "base/fatal.h"
 #include "heap/heap.h"
 #include "heap/registry.h"
 #include "heap/remote.h"
 #include "prim/prim.h"
+#include "stats/ledger.h"
+#include "vm/share.h"
 
 /*
  * Bytes. Larger blocks leave the magazines of an orphan: a few of them pin more memory than they save
@@ -19,15 +23,57 @@
  */
 enum { LIFECYCLE_KEPT_SIZE_MAX = 1024 };
 
-static _Thread_local bool t_lifecycle_is_late;
+_Thread_local struct hak_thread hak_thread;
 
 struct hak_heap *hak_heap_current(void) {
-    struct hak_magazines *magazines = hak_thread_magazines;
-    return magazines == &hak_heap_empty ? NULL : (void *)magazines;
+    return hak_thread.heap;
+}
+
+/* ---- closed fast paths ---- */
+
+/* Counters for the heap of the calling thread, and one more thread in the file. */
+static void lifecycle_observe(struct hak_heap *heap) {
+    if (heap->counters == NULL)
+        heap->counters = hak_share_take_heap();
+    hak_thread.counters = heap->counters;
+    hak_atomic_add_relaxed(&hak_stat_file->header.thread_count, 1);
+}
+
+static void lifecycle_point_to(struct hak_heap *heap) {
+    hak_thread.heap = heap;
+    if (hak_stat_file)
+        lifecycle_observe(heap);
+    else
+        hak_thread_magazines = &heap->magazines;
+}
+
+static void lifecycle_point_to_none(void) {
+    hak_thread.heap = NULL;
+    hak_thread.counters = NULL;
+    hak_thread_magazines = (struct hak_magazines *)&hak_heap_empty;
+}
+
+void hak_heap_close(void) {
+    hak_pagemap_close();
+    struct hak_heap *heap = hak_thread.heap;
+    if (heap) {
+        lifecycle_point_to_none();
+        lifecycle_point_to(heap);
+    }
+}
+
+void hak_heap_close_fork_child(void) {
+    struct hak_heap *heap = hak_thread.heap;
+    if (hak_stat_file == NULL)
+        hak_pagemap_open();
+    if (heap) {
+        lifecycle_point_to_none();
+        lifecycle_point_to(heap);
+    }
 }
 
 bool hak_heap_is_late(void) {
-    return t_lifecycle_is_late;
+    return hak_thread.is_late;
 }
 
 struct hak_heap *hak_heap_acquire(void) {
@@ -35,10 +81,10 @@ struct hak_heap *hak_heap_acquire(void) {
     if (heap)
         return heap;
     heap = hak_registry_take();
-    if (heap == NULL || t_lifecycle_is_late)
+    if (heap == NULL || hak_thread.is_late)
         return heap;
     heap->exit_rounds = 0;
-    hak_thread_magazines = &heap->magazines; /* before arming, which may allocate */
+    lifecycle_point_to(heap); /* before arming, which may allocate */
     /* Without the hook the heap's memory stays with it after the thread's end; nothing breaks. */
     int error = hak_prim_thread_exit_arm(heap);
     (void)error;
@@ -58,8 +104,8 @@ static void lifecycle_thread_exit(void *value) {
         return;
     hak_remote_post_all(heap);
     hak_heap_flush_above(heap, LIFECYCLE_KEPT_SIZE_MAX);
-    t_lifecycle_is_late = true;
-    hak_thread_magazines = (struct hak_magazines *)&hak_heap_empty;
+    hak_thread.is_late = true;
+    lifecycle_point_to_none();
     hak_registry_orphan(heap); /* the small magazines stay filled: the next thread starts warm */
 }
 

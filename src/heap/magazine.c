@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "heap/heap.h"
 #include "heap/remote.h"
+#include "stats/ledger.h"
 
 /* Hard limit of a magazine's slots. */
 enum { MAGAZINE_CAPACITY_MAX = 4095 };
@@ -144,10 +145,23 @@ static void reverse(void **blocks, size_t count) {
     }
 }
 
+/* Observed: in the heap's counters, or where all count who have none. */
+static HAK_COLD void heap_count_miss(struct hak_heap *heap, unsigned class_index) {
+    struct hakmem_stat_heap *counters = heap->counters ? heap->counters : &hak_stat_file->shared;
+    hak_atomic_add_relaxed(&counters->requests[class_index].misses, 1);
+}
+
+static HAK_COLD void heap_count_flush(struct hak_heap *heap) {
+    struct hakmem_stat_heap *counters = heap->counters ? heap->counters : &hak_stat_file->shared;
+    hak_atomic_add_relaxed(&counters->flushes, 1);
+}
+
 void *hak_heap_refill(struct hak_heap *heap, unsigned class_index) {
     void *block = NULL;
     hak_lock_acquire(&heap->lock);
     heap->refill_count++;
+    if (hak_stat_file)
+        heap_count_miss(heap, class_index);
     heap->activity[class_index]++;
     hak_remote_drain(heap);
     magazine_grow(heap, class_index);
@@ -200,6 +214,8 @@ void hak_heap_flush(struct hak_heap *heap, unsigned class_index, void *p, const 
     struct hak_magazine *magazine = &heap->magazines.of_class[class_index];
     hak_lock_acquire(&heap->lock);
     heap->flush_count++;
+    if (hak_stat_file)
+        heap_count_flush(heap);
     heap->activity[class_index]++;
     hak_remote_drain(heap);
     if (!magazine_grow(heap, class_index) && heap->capacity[class_index] > 0)

@@ -196,6 +196,8 @@ void hak_registry_fork_child(struct hak_heap *survivor) {
         struct hak_heap *heap = hak_registry_heap(id);
         if (id <= g_registry.fork_count)
             hak_lock_reset(&heap->lock);
+        if (heap->counters)
+            heap->counters = NULL; /* they are the parent's */
         if (heap == survivor)
             continue;
         heap->orphan_epoch = hak_atomic_load_relaxed(&g_registry.epoch);
