@@ -5,7 +5,7 @@
 /* Exit statuses of our own, as env(1), nohup(1) and the shells have them. */
 enum {
     CLI_EXIT_USAGE = 2,            /* no such verb or option */
-    CLI_EXIT_REFUSED = 125,        /* `run` itself failed, COMMAND was not started */
+    CLI_EXIT_REFUSED = 125,        /* the verb itself failed, COMMAND was not started */
     CLI_EXIT_NOT_EXECUTABLE = 126, /* COMMAND was found, but cannot be executed */
     CLI_EXIT_NOT_FOUND = 127,      /* COMMAND was not found */
 };
