@@ -85,3 +85,15 @@ hak_add_test(abi real_programs TIMEOUT 1200
 set_property(TEST abi.real_programs PROPERTY ENVIRONMENT ${HAK_PRODUCTS})
 
 hak_add_script_tests(cli test_*.py)
+
+# The library with the fault that `hakmem stat` must show; only here, never installed.
+file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/api/*.c)
+hak_flavour_objects(objects override WITHOUT api)
+add_library(hakmem_misrouted SHARED ${sources} ${objects})
+set_target_properties(hakmem_misrouted PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+target_compile_definitions(hakmem_misrouted PRIVATE
+  HAK_OVERRIDE=1 HAK_MISROUTED_MIN=1016 HAK_MISROUTED_MAX=1024)
+target_link_libraries(hakmem_misrouted PRIVATE hak_core)
+target_link_options(hakmem_misrouted PRIVATE -Wl,-z,nodelete)
+set_property(TEST cli.stat APPEND PROPERTY
+  ENVIRONMENT "HAKTEST_MISROUTED=$<TARGET_FILE:hakmem_misrouted>")

@@ -1,0 +1,384 @@
+/* cli/stat_read.c — what observed processes have counted, read from their files. SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+#include "stat_read.h"
+
+#include "cli.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static uint64_t load(const _Atomic uint64_t *counter) {
+    return atomic_load_explicit((_Atomic uint64_t *)counter, memory_order_relaxed);
+}
+
+static uint32_t load_32(const _Atomic uint32_t *counter) {
+    return atomic_load_explicit((_Atomic uint32_t *)counter, memory_order_relaxed);
+}
+
+/* ---- one process ---- */
+
+/* Adds to the row of the same kind, or makes one. False: no memory. */
+static bool add_call(struct stat_process *process, const struct stat_call *call) {
+    for (size_t i = 0; i < process->call_count; i++) {
+        struct stat_call *row = &process->calls[i];
+        if (row->call == call->call && row->cause == call->cause && row->tier == call->tier &&
+            row->range == call->range) {
+            row->count += call->count;
+            row->bytes += call->bytes;
+            row->ns += call->ns;
+            return true;
+        }
+    }
+    struct stat_call *calls =
+        reallocarray(process->calls, process->call_count + 1, sizeof *process->calls);
+    if (calls == NULL) {
+        return false;
+    }
+    process->calls = calls;
+    process->calls[process->call_count++] = *call;
+    return true;
+}
+
+static bool read_calls(struct stat_process *process, const struct hakmem_stat_file *file) {
+    bool is_complete = true;
+    for (uint32_t call = 0; call < HAKMEM_STAT_CALLS_MAX; call++) {
+        for (uint32_t cause = 0; cause < HAKMEM_STAT_CAUSES_MAX; cause++) {
+            const struct hakmem_stat_call *cell = &file->calls[call][cause];
+            struct stat_call row = {
+                call,           cause, STAT_NONE, STAT_NONE, load(&cell->count), load(&cell->bytes),
+                load(&cell->ns)};
+            is_complete = (row.count == 0 || add_call(process, &row)) && is_complete;
+        }
+    }
+    for (size_t i = 0; i < HAKMEM_STAT_SLOTS; i++) {
+        const struct hakmem_stat_slot *slot = &file->slots[i];
+        uint32_t key = load_32(&slot->key);
+        struct stat_call row = {HAKMEM_STAT_KEY_CALL(key),
+                                HAKMEM_STAT_KEY_CAUSE(key),
+                                (int)HAKMEM_STAT_KEY_TIER(key),
+                                (int)HAKMEM_STAT_KEY_RANGE(key),
+                                load(&slot->call.count),
+                                load(&slot->call.bytes),
+                                load(&slot->call.ns)};
+        is_complete = (row.count == 0 || add_call(process, &row)) && is_complete;
+    }
+    return is_complete;
+}
+
+/* The same for requests. */
+static bool add_requests(struct stat_process *process, const struct stat_requests *requests) {
+    for (size_t i = 0; i < process->request_count; i++) {
+        struct stat_requests *row = &process->requests[i];
+        if (row->range == requests->range && row->tier == requests->tier) {
+            row->count += requests->count;
+            row->bytes += requests->bytes;
+            row->given += requests->given;
+            row->misses += requests->misses;
+            return true;
+        }
+    }
+    struct stat_requests *rows =
+        reallocarray(process->requests, process->request_count + 1, sizeof *process->requests);
+    if (rows == NULL) {
+        return false;
+    }
+    process->requests = rows;
+    process->requests[process->request_count++] = *requests;
+    return true;
+}
+
+/* Given are count × block + extra, modulo 2^64, as they were counted. */
+static bool read_requests(struct stat_process *process, const struct hakmem_stat_requests *from,
+                          int range, int tier, uint64_t block) {
+    uint64_t count = load(&from->count);
+    struct stat_requests row = {range,
+                                tier,
+                                count,
+                                load(&from->bytes),
+                                count * block + load(&from->extra),
+                                load(&from->misses)};
+    return (row.count == 0 && row.misses == 0) || add_requests(process, &row);
+}
+
+static bool read_heap(struct stat_process *process, const struct hakmem_stat_tables *tables,
+                      const struct hakmem_stat_heap *heap) {
+    bool is_complete = true;
+    for (size_t i = 0; i < HAKMEM_STAT_ENTRIES_MAX; i++) {
+        process->entries[i] += load(&heap->entries[i]);
+    }
+    process->failures += load(&heap->failures);
+    process->flushes += load(&heap->flushes);
+    process->remote_frees += load(&heap->frees_remote);
+    for (int i = 0; i < HAKMEM_STAT_RANGES_MAX; i++) {
+        const struct hakmem_stat_range *range = &tables->ranges[i];
+        is_complete =
+            read_requests(process, &heap->requests[i], i, (int)range->tier, range->block) &&
+            is_complete;
+    }
+    return is_complete;
+}
+
+static bool read_heaps(struct stat_process *process, const struct hakmem_stat_file *file,
+                       size_t size) {
+    const struct hakmem_stat_tables *tables = &file->header.tables;
+    bool is_complete = read_heap(process, tables, &file->first_heap);
+    is_complete = read_heap(process, tables, &file->shared) && is_complete;
+    for (int i = 0; i < HAKMEM_STAT_RANGES_MAX; i++) {
+        for (int tier = 0; tier < HAKMEM_STAT_TIERS_MAX; tier++) {
+            is_complete =
+                read_requests(process, &file->elsewhere[i][tier], i, tier, 0) && is_complete;
+        }
+    }
+    for (unsigned chunk = 0; chunk < HAKMEM_STAT_CHUNKS_MAX; chunk++) {
+        size_t offset = hakmem_stat_chunk_offset(chunk);
+        if (offset + hakmem_stat_chunk_bytes(chunk) > size) {
+            break;
+        }
+        const struct hakmem_stat_heap *heaps = (const void *)((const char *)file + offset);
+        for (size_t i = 0; i < hakmem_stat_chunk_heaps(chunk); i++) {
+            is_complete = read_heap(process, tables, &heaps[i]) && is_complete;
+        }
+    }
+    return is_complete;
+}
+
+/*
+ * Does somebody have the file mapped, or open, to write to it? The kernel grants a lease on reading only if
+ * not (fcntl(2), F_SETLEASE). That holds in whatever process namespace, and ends with exec and with
+ * the process. Where leases are not to be had, the process id has to do.
+ */
+static bool is_in_use(int fd, uint32_t process_id) {
+    if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {
+        return false; /* closing the file gives the lease back */
+    }
+    return errno == EAGAIN || process_id == 0 || kill((pid_t)process_id, 0) == 0 || errno == EPERM;
+}
+
+static bool read_process(struct stat_process *process, const struct hakmem_stat_file *file,
+                         size_t size) {
+    const struct hakmem_stat_header *header = &file->header;
+    *process = (struct stat_process){
+        .process_id = header->process_id,
+        .parent_id = header->parent_id,
+        .is_forked = header->is_forked,
+        .start_ns = header->start_ns,
+        .end_ns = load(&header->end_ns),
+        .peak_rss_kib = load(&header->peak_rss_kib),
+        .threads = load_32(&header->thread_count),
+    };
+    memcpy(process->program, header->tables.program, sizeof process->program - 1);
+    bool has_heaps = read_heaps(process, file, size);
+    return read_calls(process, file) && has_heaps;
+}
+
+/* ---- the tree ---- */
+
+static bool add_process(struct stat_process *sum, const struct stat_process *process) {
+    bool is_complete = true;
+    sum->threads += process->threads;
+    sum->failures += process->failures;
+    sum->flushes += process->flushes;
+    sum->remote_frees += process->remote_frees;
+    sum->peak_rss_kib =
+        process->peak_rss_kib > sum->peak_rss_kib ? process->peak_rss_kib : sum->peak_rss_kib;
+    for (size_t i = 0; i < HAKMEM_STAT_ENTRIES_MAX; i++) {
+        sum->entries[i] += process->entries[i];
+    }
+    for (size_t i = 0; i < process->request_count; i++) {
+        is_complete = add_requests(sum, &process->requests[i]) && is_complete;
+    }
+    for (size_t i = 0; i < process->call_count; i++) {
+        is_complete = add_call(sum, &process->calls[i]) && is_complete;
+    }
+    return is_complete;
+}
+
+/* Words and ranges index arrays of ours: a file that was tampered with must not lead outside. */
+static bool are_tables_sound(const struct hakmem_stat_tables *tables) {
+    for (size_t i = 0; i < HAKMEM_STAT_RANGES_MAX; i++) {
+        if (tables->ranges[i].tier >= HAKMEM_STAT_TIERS_MAX) {
+            return false;
+        }
+    }
+    return tables->call_count <= HAKMEM_STAT_CALLS_MAX &&
+           tables->cause_count <= HAKMEM_STAT_CAUSES_MAX &&
+           tables->tier_count <= HAKMEM_STAT_TIERS_MAX &&
+           tables->entry_count <= HAKMEM_STAT_ENTRIES_MAX &&
+           tables->range_count <= HAKMEM_STAT_RANGES_MAX;
+}
+
+/* A file of another version, or of a process that did not come so far as to count. */
+static bool is_readable(const struct stat_tree *tree, const struct hakmem_stat_file *file,
+                        size_t size) {
+    const struct hakmem_stat_header *header = &file->header;
+    /* Acquire: pairs with the release in share_write_header() of the library. */
+    if (size < HAKMEM_STAT_BASE_BYTES ||
+        atomic_load_explicit((_Atomic uint64_t *)&header->magic, memory_order_acquire) !=
+            HAKMEM_STAT_MAGIC) {
+        return false;
+    }
+    if (header->version != HAKMEM_STAT_VERSION || header->file_bytes != sizeof *file ||
+        header->heap_bytes != sizeof file->first_heap || !are_tables_sound(&header->tables)) {
+        return false;
+    }
+    /* All that is added up must mean the same. */
+    return tree->process_count == 0 || memcmp(&tree->tables, &header->tables,
+                                              offsetof(struct hakmem_stat_tables, program)) == 0;
+}
+
+/* What the file holds becomes a process of the tree, or one that cannot be told of. */
+static bool take_in(struct stat_tree *tree, const struct hakmem_stat_file *file, size_t size,
+                    bool is_running) {
+    if (file == NULL || !is_readable(tree, file, size)) {
+        tree->unreadable_count++;
+        return true;
+    }
+    struct stat_process *processes =
+        reallocarray(tree->processes, tree->process_count + 1, sizeof *processes);
+    if (processes == NULL) {
+        tree->unreadable_count++;
+        return false;
+    }
+    if (tree->process_count == 0) {
+        tree->tables = file->header.tables;
+        memset(tree->tables.program, 0, sizeof tree->tables.program);
+    }
+    tree->processes = processes;
+    struct stat_process *process = &tree->processes[tree->process_count++];
+    bool is_complete = read_process(process, file, size);
+    process->is_running = is_running;
+    return is_complete;
+}
+
+static bool gather_file(struct stat_tree *tree, int directory, const char *name, bool is_last) {
+    struct stat status;
+    int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &status) != 0) {
+        cli_say("error", "stat: %s: %s", name, strerror(errno));
+        if (fd >= 0) {
+            close(fd);
+        }
+        return false;
+    }
+    size_t size = (size_t)status.st_size;
+    void *mapping =
+        size < HAKMEM_STAT_BASE_BYTES ? NULL : mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+    const struct hakmem_stat_file *file = mapping == MAP_FAILED ? NULL : mapping;
+    bool is_running = is_in_use(fd, file == NULL ? 0 : file->header.process_id);
+    bool is_complete = true;
+    if (is_last || !is_running) {
+        is_complete = take_in(tree, file, size, is_running);
+        unlinkat(directory, name, 0);
+    }
+    if (file != NULL) {
+        munmap(mapping, size);
+    }
+    close(fd);
+    return is_complete;
+}
+
+static int by_start(const void *a, const void *b) {
+    const struct stat_process *first = a;
+    const struct stat_process *second = b;
+    return (first->start_ns > second->start_ns) - (first->start_ns < second->start_ns);
+}
+
+static int by_count(const void *a, const void *b) {
+    const struct stat_call *first = a;
+    const struct stat_call *second = b;
+    if (first->count != second->count) {
+        return first->count < second->count ? 1 : -1;
+    }
+    return (first->ns < second->ns) - (first->ns > second->ns);
+}
+
+static int by_size(const void *a, const void *b) {
+    const struct stat_requests *first = a;
+    const struct stat_requests *second = b;
+    return first->range != second->range ? first->range - second->range
+                                         : first->tier - second->tier;
+}
+
+static void sort_rows(struct stat_process *process) {
+    if (process->call_count > 0) {
+        qsort(process->calls, process->call_count, sizeof *process->calls, by_count);
+    }
+    if (process->request_count > 0) {
+        qsort(process->requests, process->request_count, sizeof *process->requests, by_size);
+    }
+}
+
+bool stat_gather(const char *directory, struct stat_tree *tree, bool is_last) {
+    DIR *files = opendir(directory);
+    bool is_complete = true;
+    if (files == NULL) {
+        cli_say("error", "stat: %s: %s", directory, strerror(errno));
+        return false;
+    }
+    for (struct dirent *entry; (entry = readdir(files)) != NULL;) {
+        if (entry->d_name[0] != '.') {
+            is_complete = gather_file(tree, dirfd(files), entry->d_name, is_last) && is_complete;
+        }
+    }
+    closedir(files);
+    return is_complete;
+}
+
+bool stat_finish(struct stat_tree *tree) {
+    bool is_complete = true;
+    if (tree->process_count > 0) {
+        qsort(tree->processes, tree->process_count, sizeof *tree->processes, by_start);
+    }
+    for (size_t i = 0; i < tree->process_count; i++) {
+        sort_rows(&tree->processes[i]);
+        is_complete = add_process(&tree->sum, &tree->processes[i]) && is_complete;
+    }
+    sort_rows(&tree->sum);
+    if (!is_complete) {
+        cli_say("error", "stat: no memory to add everything up");
+    }
+    return is_complete;
+}
+
+void stat_free(struct stat_tree *tree) {
+    for (size_t i = 0; i < tree->process_count; i++) {
+        free(tree->processes[i].calls);
+        free(tree->processes[i].requests);
+    }
+    free(tree->processes);
+    free(tree->sum.calls);
+    free(tree->sum.requests);
+}
+
+/* ---- sums ---- */
+
+struct stat_requests stat_requests_sum(const struct stat_process *process) {
+    struct stat_requests sum = {.range = STAT_NONE, .tier = STAT_NONE};
+    for (size_t i = 0; i < process->request_count; i++) {
+        const struct stat_requests *from = &process->requests[i];
+        sum.count += from->count;
+        sum.bytes += from->bytes;
+        sum.given += from->given;
+        sum.misses += from->misses;
+    }
+    return sum;
+}
+
+uint64_t stat_calls_count(const struct stat_process *process) {
+    uint64_t count = 0;
+    for (size_t i = 0; i < process->call_count; i++) {
+        count += process->calls[i].count;
+    }
+    return count;
+}
+
+uint64_t stat_range_min(const struct hakmem_stat_tables *tables, int range) {
+    return range <= 1 ? 0 : tables->ranges[range - 1].request_max + 1;
+}
