@@ -5,6 +5,7 @@ set(tools ${PROJECT_SOURCE_DIR}/tools)
 
 hak_add_test(layers tree COMMAND ${Python3_EXECUTABLE} ${tools}/check_layers)
 hak_add_test(layers self_test COMMAND ${Python3_EXECUTABLE} ${tools}/check_layers --self-test)
+hak_add_test(layers options COMMAND ${Python3_EXECUTABLE} ${tools}/check_options)
 hak_add_test(format tree COMMAND ${PROJECT_SOURCE_DIR}/dev format --check)
 
 if(CMAKE_C_COMPILER_ID MATCHES "Clang" AND CMAKE_EXPORT_COMPILE_COMMANDS)
