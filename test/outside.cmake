@@ -69,7 +69,10 @@ hak_add_outside_programs(death)
 hak_add_test(death misuse TIMEOUT 900
   COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/death/run_death.py
     $<TARGET_FILE:death_misuse> $<TARGET_FILE:death_answers> ${canary})
-set_property(TEST death.misuse PROPERTY ENVIRONMENT ${HAK_PRODUCTS})
+hak_add_test(death misuse_observed TIMEOUT 900
+  COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/death/run_death.py
+    $<TARGET_FILE:death_misuse> $<TARGET_FILE:death_answers> ${canary} --observed)
+set_property(TEST death.misuse death.misuse_observed PROPERTY ENVIRONMENT ${HAK_PRODUCTS})
 
 hak_add_outside_programs(stress)
 foreach(program IN LISTS stress_programs)

@@ -2,7 +2,7 @@
 # test/death/run_death.py — exact signal and message of each misuse. SPDX-License-Identifier: MIT
 """Runs `misuse CASE` for every case, in the default mode and with HAKMEM_CHECKS=1.
 
-usage: HAKTEST_LIB=libhakmem.so.1 run_death.py MISUSE [ANSWERS] [--canary] [--case CASE]...
+usage: HAKTEST_LIB=libhakmem.so.1 run_death.py MISUSE [ANSWERS] [--canary] [--observed] [--case CASE]...
 
 A misuse that is promised to be found must end the process by SIGABRT with exactly one line on
 stderr, which names the function, the very pointer the program announced, what is wrong, the class
@@ -17,6 +17,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 
 MESSAGE = re.compile(
@@ -209,6 +210,9 @@ EXPECTED = {
 }
 
 
+observed_in = None  # the directory in which processes count
+
+
 class Wrong(Exception):
     """Why a case failed."""
 
@@ -218,6 +222,8 @@ def run_process(arguments, checks):
     environment["LD_PRELOAD"] = os.environ["HAKTEST_LIB"]
     if checks:
         environment["HAKMEM_CHECKS"] = "1"
+    if observed_in:
+        environment["HAKMEM_STAT"] = observed_in
     return subprocess.run(arguments, env=environment, stdin=subprocess.DEVNULL,
                           capture_output=True, timeout=TIMEOUT_S, check=False,
                           preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
@@ -310,7 +316,12 @@ def main():
     parser.add_argument("answers", nargs="?", help="the program answers")
     parser.add_argument("--case", action="append", help="only this case (may be repeated)")
     parser.add_argument("--canary", action="store_true", help="the library is a canary build")
+    parser.add_argument("--observed", action="store_true", help="closed fast paths find the same")
     options = parser.parse_args()
+    if options.observed:
+        global observed_in
+        scratch = tempfile.TemporaryDirectory(prefix="hakmem-death-")
+        observed_in = scratch.name
     if "HAKTEST_LIB" not in os.environ:
         parser.error("HAKTEST_LIB names the library")
     listed = subprocess.run([options.program, "--list"], capture_output=True, text=True,
