@@ -7,6 +7,8 @@ if(HAKMEM_SANITIZE OR HAKMEM_DEBUG GREATER 0)
   set(arguments_exchange 400000)
   set(arguments_thread_storm 1000 32 1 256)
   set(arguments_fork_storm 100)
+  set(arguments_fork_exec 120)
+  set(arguments_fork_in_flight 60)
 endif()
 
 if(HAK_FULL)
