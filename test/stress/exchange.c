@@ -9,6 +9,7 @@
  * operations and is replaced. Allocations and frees are counted and must balance at the end.
  */
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "../promise/memory_use.h"
 #include "stress.h"

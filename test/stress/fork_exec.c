@@ -12,6 +12,7 @@
  */
 #include <pthread.h>
 #include <spawn.h>
+#include <stdatomic.h>
 #include <sys/wait.h>
 
 #include "books.h"

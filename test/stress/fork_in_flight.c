@@ -12,6 +12,7 @@
  * nothing: what is out is lost. On average that is a block a thread, its size below the largest.
  */
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 

@@ -8,7 +8,6 @@
 #ifndef HAKMEM_TEST_STRESS_H
 #define HAKMEM_TEST_STRESS_H
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +39,7 @@ static inline void *stamp_block(void *block, size_t size, uint64_t seed) {
     memcpy(block, &stamp, sizeof stamp);
     unsigned char *body = (unsigned char *)block + sizeof stamp;
     size_t length = size - sizeof stamp;
-    size_t dense = length < STAMP_DENSE ? length : STAMP_DENSE;
+    size_t dense = length < STAMP_DENSE ? length : (size_t)STAMP_DENSE;
     pattern_fill(body, dense, seed);
     for (size_t i = dense; i < length; i += STAMP_STRIDE)
         body[i] = pattern_byte(seed, i);
@@ -54,7 +53,7 @@ static inline bool stamp_holds(const void *block) {
     if (stamp.size < sizeof stamp || stamp.size > (size_t)1 << 32)
         return false;
     size_t length = stamp.size - sizeof stamp;
-    size_t dense = length < STAMP_DENSE ? length : STAMP_DENSE;
+    size_t dense = length < STAMP_DENSE ? length : (size_t)STAMP_DENSE;
     if (pattern_check(body, dense, stamp.seed) != dense)
         return false;
     for (size_t i = dense; i < length; i += STAMP_STRIDE) {

@@ -10,6 +10,7 @@
  * RSS_MIB: 13 KiB left behind by each thread would show.
  */
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "../promise/memory_use.h"
 #include "stress.h"
