@@ -55,6 +55,12 @@ function(hak_add_script_tests suite pattern)
 endfunction()
 
 hak_add_outside_programs(promise)
+# Loaded by dl_plugin, beside which it lies.
+add_library(promise_plugin MODULE promise/plugin/allocating.c)
+set_target_properties(promise_plugin PROPERTIES OUTPUT_NAME allocating PREFIX ""
+  LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/test/promise)
+target_compile_options(promise_plugin PRIVATE -fno-builtin)
+target_link_libraries(promise_plugin PRIVATE hak_warnings Threads::Threads)
 foreach(program IN LISTS promise_programs)
   hak_add_preloaded_test(promise ${program} ${program})
 endforeach()
