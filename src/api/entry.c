@@ -14,7 +14,7 @@ enum { ENTRY_CLEAR_INLINE_MAX = 256 };
 _Static_assert(ENTRY_CLEAR_INLINE_MAX <= HAK_DIRECT_MAX,
                "calloc takes the class's offset for a size");
 
-HAK_PUBLIC void *hakmem_malloc(size_t size) {
+HAK_FAST_ENTRY HAK_PUBLIC void *hakmem_malloc(size_t size) {
     void *p = block_pop(size);
     if (HAK_LIKELY(p != NULL))
         return p;
@@ -23,7 +23,7 @@ HAK_PUBLIC void *hakmem_malloc(size_t size) {
 HAK_EXPORT(malloc);
 HAK_EXPORT_AS(__libc_malloc, malloc);
 
-HAK_PUBLIC void hakmem_free(void *p) {
+HAK_FAST_ENTRY HAK_PUBLIC void hakmem_free(void *p) {
     entry_free(HAK_ENTRY_FREE, "free", p, HAK_SIZE_UNKNOWN, false);
 }
 HAK_EXPORT(free);

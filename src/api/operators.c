@@ -70,10 +70,10 @@ HAK_INLINE void operator_delete(void *p, size_t size, bool is_aligned) {
 
 #define OPERATOR_NEW(name, ...)                                                                    \
     HAK_PUBLIC void *name(__VA_ARGS__);                                                            \
-    HAK_PUBLIC void *name(__VA_ARGS__)
+    HAK_FAST_ENTRY HAK_PUBLIC void *name(__VA_ARGS__)
 #define OPERATOR_DELETE(name, ...)                                                                 \
     HAK_PUBLIC void name(__VA_ARGS__);                                                             \
-    HAK_PUBLIC void name(__VA_ARGS__)
+    HAK_FAST_ENTRY HAK_PUBLIC void name(__VA_ARGS__)
 
 /* new, new[]: plain, nothrow, aligned, aligned nothrow */
 OPERATOR_NEW(_Znwm, size_t n) {

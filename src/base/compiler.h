@@ -16,6 +16,8 @@
 /* For variables: without it the compiler goes through the GOT, as for a stranger's. */
 #define HAK_INTERNAL __attribute__((visibility("hidden")))
 #define HAK_CACHE_LINE 64
+/* For fast paths: from the start of a cache line they are fetched in the fewest pieces. */
+#define HAK_FAST_ENTRY __attribute__((aligned(HAK_CACHE_LINE)))
 
 /* clang's -Wthread-safety reads these; gcc has no such check. */
 #if defined(__clang__)
