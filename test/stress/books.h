@@ -14,6 +14,7 @@
 static inline struct hakmem_stats books_read(void) {
     static int (*get)(struct hakmem_stats *, size_t);
     struct hakmem_stats stats;
+    memset(&stats, 0, sizeof stats);
     if (get == NULL)
         api_set(&get, "hakmem_stats_get");
     if (get == NULL || get(&stats, sizeof stats) != 0)
