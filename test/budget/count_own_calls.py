@@ -25,6 +25,7 @@ from pathlib import Path
 
 LINE = re.compile(r"^\[\s*([0-9a-f]+|\?+)\] (\w+)\((.*)$")
 RESULT = re.compile(r" = (-?[0-9]+|0x[0-9a-f]+)(?: |$)")
+AGAIN = re.compile(r" = \? ERESTART(SYS|NOINTR|NOHAND) ")
 MARK = re.compile(r'^-1, "steady-(begin|end) ([^"]*)"')
 FORKS = {"fork", "vfork", "clone", "clone3"}
 
@@ -54,6 +55,8 @@ def parse_calls(path):
         if not found:
             continue  # signals, exits
         pointer, name, rest = found.groups()
+        if AGAIN.search(rest) or name == "restart_syscall":
+            continue  # interrupted, by strace's own stops too, and shown once more when the kernel goes on
         results = RESULT.findall(rest)
         yield Call(name, 0 if "?" in pointer else int(pointer, 16), rest,
                    int(results[-1], 0) if results else -1)
