@@ -193,6 +193,7 @@ static void slab_destroy(struct hak_slab_set *set, struct hak_slab *slab, hak_un
     set_unlink(set, slab);
     set->slab_count--;
     slab_clear_lines(slab, unit, size_class);
+    slab->class_index = 0; /* who comes with one of its blocks after the last is told by this */
     for (unsigned i = 0; i < size_class->units; i++)
         hak_pagemap_set(unit + i, HAK_KIND_SLAB_FREED);
     hak_pool_put(unit, size_class->units);

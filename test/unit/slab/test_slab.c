@@ -986,6 +986,69 @@ static void test_misuse(void **state) {
         misuse_class(class_index);
 }
 
+/*
+ * A slab leaves with its last block, and its unit joins a free one on its left, which leaves the descriptor
+ * as it was. The block again, in the same list, in a run, or later: a double free, and nothing changes.
+ */
+static void free_after_leaving(unsigned class_index) {
+    static struct hak_slab_set only;
+    static void *blocks[2][HAK_UNIT_SIZE / 16];
+    size_t size = hak_size_classes[class_index].size;
+    size_t count = hak_size_classes[class_index].blocks;
+    size_t done;
+    memset(&only, 0, sizeof only);
+    hak_atomic_store_relaxed(&hak_slab_policy.spares[class_index], 0);
+    for (size_t round = 0; round < 3; round++) {
+        for (size_t i = 0; i < 2; i++) {
+            for (size_t taken = 0; taken < count;)
+                taken += hak_slab_set_take(&only, class_index, OWNER_TAG, blocks[i] + taken,
+                                           count - taken);
+        }
+        bool is_first_left = hak_unit_of(blocks[0][0]) < hak_unit_of(blocks[1][0]);
+        void **left = blocks[!is_first_left];
+        void **right = blocks[is_first_left];
+        CHECK_EQUAL(hak_unit_of(left[0]) + 1, hak_unit_of(right[0]));
+        CHECK_EQUAL(hak_slab_set_put(&only, class_index, left, count, &done), HAK_MISUSE_NONE);
+        size_t last = 0; /* with its neighbour behind it */
+        while ((char *)right[last + 1] != (char *)right[last] + size)
+            last++;
+        void *twice[] = {right[last], right[last + 1], right[last], right[last + 1]};
+        right[last] = right[count - 1];
+        right[last + 1] = right[count - 2];
+        CHECK_EQUAL(hak_slab_set_put(&only, class_index, right, count - 2, &done), HAK_MISUSE_NONE);
+        if (round == 0) { /* runs */
+            CHECK_EQUAL(hak_slab_set_put(&only, class_index, twice, 4, &done),
+                        HAK_MISUSE_DOUBLE_FREE);
+            CHECK_EQUAL(done, 2);
+        } else if (round == 1) { /* a batch */
+            twice[2] = twice[0];
+            twice[0] = twice[1];
+            twice[1] = twice[2];
+            CHECK_EQUAL(hak_slab_set_put(&only, class_index, twice, 3, &done),
+                        HAK_MISUSE_DOUBLE_FREE);
+            CHECK_EQUAL(done, 2);
+        } else {
+            CHECK_EQUAL(hak_slab_set_put(&only, class_index, twice, 2, &done), HAK_MISUSE_NONE);
+        }
+        CHECK_EQUAL(only.slab_count, 0);
+        CHECK_EQUAL(hak_slab_set_put(&only, class_index, twice, 1, &done), HAK_MISUSE_DOUBLE_FREE);
+        CHECK_EQUAL(only.slab_count, 0);
+        for (unsigned bin = 0; bin < HAK_SLAB_BIN_COUNT; bin++)
+            CHECK_EQUAL(only.bins[bin], HAK_UNIT_NONE);
+    }
+}
+
+static void check_after_leaving(void *argument) {
+    for (unsigned class_index = 1; class_index < HAK_CLASS_COUNT; class_index++) {
+        if (hak_size_classes[class_index].units == 1)
+            free_after_leaving(class_index);
+    }
+}
+
+static void test_after_leaving(void **state) {
+    harness_expect_well(check_after_leaving, NULL);
+}
+
 /* Slabs do not all begin with the same block, but each begins where its descriptor says. */
 static void test_first_block_varies(void **state) {
     enum { SLABS = 16 };
@@ -1004,13 +1067,14 @@ static void test_first_block_varies(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random),     cmocka_unit_test(test_random_long),
-        cmocka_unit_test(test_every_byte), cmocka_unit_test(test_preference),
-        cmocka_unit_test(test_misuse),     cmocka_unit_test(test_lines_left_zero),
-        cmocka_unit_test(test_spares),     cmocka_unit_test(test_created),
-        cmocka_unit_test(test_locate),     cmocka_unit_test(test_words),
-        cmocka_unit_test(test_zeroed),     cmocka_unit_test(test_idle),
-        cmocka_unit_test(test_idle_many),  cmocka_unit_test(test_first_block_varies),
+        cmocka_unit_test(test_random),        cmocka_unit_test(test_random_long),
+        cmocka_unit_test(test_every_byte),    cmocka_unit_test(test_preference),
+        cmocka_unit_test(test_misuse),        cmocka_unit_test(test_lines_left_zero),
+        cmocka_unit_test(test_spares),        cmocka_unit_test(test_created),
+        cmocka_unit_test(test_locate),        cmocka_unit_test(test_words),
+        cmocka_unit_test(test_zeroed),        cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_idle_many),     cmocka_unit_test(test_first_block_varies),
+        cmocka_unit_test(test_after_leaving),
     };
     harness_start();
     hak_vm_init();
