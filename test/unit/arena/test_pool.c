@@ -785,10 +785,33 @@ static void pay_for_descriptors(void *argument) {
     }
 }
 
+static void *pay_on_small_stack(void *argument) {
+    return (void *)(uintptr_t)pay_all();
+}
+
+/* Any thread may be the one that pays, also one with the smallest stack there is. */
+static void pay_by_small_thread(void *argument) {
+    shadow_start();
+    hak_unit base = take_in(HAK_LANE_PLAIN, 300, 1);
+    put(base, 300);
+    end_epoch();
+    end_epoch();
+    pthread_attr_t attributes;
+    pthread_t thread;
+    void *paid;
+    CHECK_EQUAL(pthread_attr_init(&attributes), 0);
+    CHECK_EQUAL(pthread_attr_setstacksize(&attributes, (size_t)sysconf(_SC_THREAD_STACK_MIN)), 0);
+    CHECK_EQUAL(pthread_create(&thread, &attributes, pay_on_small_stack, NULL), 0);
+    CHECK_EQUAL(pthread_join(thread, &paid), 0);
+    CHECK_EQUAL((uintptr_t)paid, 300);
+}
+
 static void test_pay(void **state) {
     harness_expect_well(pay_in_pieces, NULL);
     harness_expect_well(pay_many, NULL);
     harness_expect_well(pay_for_descriptors, NULL);
+    if (HARNESS_SLOWNESS == 1) /* sanitizers need more stack than that */
+        harness_expect_well(pay_by_small_thread, NULL);
 }
 
 /* Units of the huge lane from the edge of a huge page on; nothing is free below them. */
