@@ -169,8 +169,12 @@ static void forward_signals(void) {
     }
 }
 
-static void block_signals(sigset_t *before) {
+/* SIGCHLD, too, and not ignored: the kernel would keep the child's end from us (wait(2)). */
+static void block_signals(sigset_t *before, struct sigaction *child_ended) {
+    struct sigaction by_default = {.sa_handler = SIG_DFL};
     sigset_t blocked;
+    sigemptyset(&by_default.sa_mask);
+    sigaction(SIGCHLD, &by_default, child_ended);
     sigemptyset(&blocked);
     sigaddset(&blocked, SIGCHLD);
     for (int i = 0; i < FORWARDED_COUNT; i++) {
@@ -191,7 +195,7 @@ static uint64_t microseconds(struct timeval time) {
 
 /*
  * Until the child has ended, takes in what others have left behind. SIGCHLD is blocked, so that it
- * cannot come between looking and waiting.
+ * cannot come between looking and waiting. False: it said why the end cannot be known.
  */
 static bool wait_for(pid_t child, const char *directory, struct stat_tree *tree, int *status,
                      struct rusage *usage) {
@@ -201,8 +205,12 @@ static bool wait_for(pid_t child, const char *directory, struct stat_tree *tree,
     sigaddset(&ended, SIGCHLD);
     for (;;) {
         pid_t got = wait4(child, status, WNOHANG, usage);
-        if (got == child || (got < 0 && errno != EINTR)) {
-            return got == child;
+        if (got == child) {
+            return true;
+        }
+        if (got < 0 && errno != EINTR) {
+            cli_say("error", "stat: wait4: %s", strerror(errno));
+            return false;
         }
         if (sigtimedwait(&ended, NULL, &interval) < 0 && errno == EAGAIN) {
             stat_gather(directory, tree, false);
@@ -210,16 +218,18 @@ static bool wait_for(pid_t child, const char *directory, struct stat_tree *tree,
     }
 }
 
-/* Runs the command to its end. False: it could not be started, and it said why. */
+/* Runs the command to its end. False: it said what failed. */
 static bool run_command(const struct launch *launch, const char *directory, struct stat_run *run,
                         struct stat_tree *tree) {
     int status = 0;
-    struct rusage usage;
+    struct rusage usage = {.ru_maxrss = 0};
+    struct sigaction child_ended;
     sigset_t before;
     uint64_t start = now_ns();
-    block_signals(&before); /* none may come between fork and the handlers */
+    block_signals(&before, &child_ended); /* none may come between fork and the handlers */
     pid_t child = fork();
     if (child == 0) {
+        sigaction(SIGCHLD, &child_ended, NULL); /* as it was for us, so it is for the command */
         sigprocmask(SIG_SETMASK, &before, NULL);
         if (setenv("HAKMEM_STAT", directory, 1) != 0 || !launch_prepare(launch)) {
             _exit(CLI_EXIT_REFUSED);

@@ -428,6 +428,19 @@ def test_signals(p):
     assert report["total"]["entry_points"]["malloc"] >= N
 
 
+def test_ignored_child_signal(p):
+    """Started with SIGCHLD ignored, as some supervisors do: the command finds it so, and the tool its end."""
+    script = "import signal, sys; print(int(signal.getsignal(signal.SIGCHLD))); sys.exit(7)"
+
+    def ignore():
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    done = run("-o", p.root / "x", "--", "python3", "-S", "-c", script,
+               preexec_fn=ignore)
+    assert (done.returncode, done.stderr) == (7, ""), (done.returncode, done.stderr)
+    assert "hakmem stat: python3 -S" in (p.root / "x").read_text()
+    assert done.stdout == f"{int(signal.SIG_IGN)}\n", done.stdout
+
+
 def test_options_of_the_library(p):
     done = run("--set", "report=1", "-o", p.root / "x", "--", OPS, "malloc", 1)
     assert "hakmem: report at exit" in done.stderr, done.stderr
