@@ -243,6 +243,7 @@ static bool run_command(const struct launch *launch, const char *directory, stru
     }
     g_child = child;
     forward_signals();
+    signal(SIGIO, SIG_IGN); /* somebody opens a file that we hold a lease on for a moment */
     sigaddset(&before, SIGCHLD);
     sigprocmask(SIG_SETMASK, &before, NULL);
     bool has_ended = wait_for(child, directory, tree, &status, &usage);

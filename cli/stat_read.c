@@ -10,8 +10,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static uint64_t load(const _Atomic uint64_t *counter) {
@@ -20,6 +18,14 @@ static uint64_t load(const _Atomic uint64_t *counter) {
 
 static uint32_t load_32(const _Atomic uint32_t *counter) {
     return atomic_load_explicit((_Atomic uint32_t *)counter, memory_order_relaxed);
+}
+
+/*
+ * Read, and not mapped: who has the file open may cut it short, and the kernel answers that with SIGBUS.
+ * False: so much is not there, or not to be had.
+ */
+static bool read_at(int fd, void *to, size_t size, size_t offset) {
+    return pread(fd, to, size, (off_t)offset) == (ssize_t)size;
 }
 
 /* ---- one process ---- */
@@ -125,8 +131,7 @@ static bool read_heap(struct stat_process *process, const struct hakmem_stat_tab
     return is_complete;
 }
 
-static bool read_heaps(struct stat_process *process, const struct hakmem_stat_file *file,
-                       size_t size) {
+static bool read_heaps(struct stat_process *process, const struct hakmem_stat_file *file, int fd) {
     const struct hakmem_stat_tables *tables = &file->header.tables;
     bool is_complete = read_heap(process, tables, &file->first_heap);
     is_complete = read_heap(process, tables, &file->shared) && is_complete;
@@ -138,12 +143,12 @@ static bool read_heaps(struct stat_process *process, const struct hakmem_stat_fi
     }
     for (unsigned chunk = 0; chunk < HAKMEM_STAT_CHUNKS_MAX; chunk++) {
         size_t offset = hakmem_stat_chunk_offset(chunk);
-        if (offset + hakmem_stat_chunk_bytes(chunk) > size) {
-            break;
-        }
-        const struct hakmem_stat_heap *heaps = (const void *)((const char *)file + offset);
         for (size_t i = 0; i < hakmem_stat_chunk_heaps(chunk); i++) {
-            is_complete = read_heap(process, tables, &heaps[i]) && is_complete;
+            struct hakmem_stat_heap heap;
+            if (!read_at(fd, &heap, sizeof heap, offset + i * sizeof heap)) {
+                return is_complete;
+            }
+            is_complete = read_heap(process, tables, &heap) && is_complete;
         }
     }
     return is_complete;
@@ -162,7 +167,7 @@ static bool is_in_use(int fd, uint32_t process_id) {
 }
 
 static bool read_process(struct stat_process *process, const struct hakmem_stat_file *file,
-                         size_t size) {
+                         int fd) {
     const struct hakmem_stat_header *header = &file->header;
     *process = (struct stat_process){
         .process_id = header->process_id,
@@ -174,7 +179,7 @@ static bool read_process(struct stat_process *process, const struct hakmem_stat_
         .threads = load_32(&header->thread_count),
     };
     memcpy(process->program, header->tables.program, sizeof process->program - 1);
-    bool has_heaps = read_heaps(process, file, size);
+    bool has_heaps = read_heaps(process, file, fd);
     return read_calls(process, file) && has_heaps;
 }
 
@@ -214,29 +219,21 @@ static bool are_tables_sound(const struct hakmem_stat_tables *tables) {
            tables->range_count <= HAKMEM_STAT_RANGES_MAX;
 }
 
-/* A file of another version, or of a process that did not come so far as to count. */
-static bool is_readable(const struct stat_tree *tree, const struct hakmem_stat_file *file,
-                        size_t size) {
+/* Not one of another version, and all that is added up must mean the same. */
+static bool is_readable(const struct stat_tree *tree, const struct hakmem_stat_file *file) {
     const struct hakmem_stat_header *header = &file->header;
-    /* Acquire: pairs with the release in share_write_header() of the library. */
-    if (size < HAKMEM_STAT_BASE_BYTES ||
-        atomic_load_explicit((_Atomic uint64_t *)&header->magic, memory_order_acquire) !=
-            HAKMEM_STAT_MAGIC) {
-        return false;
-    }
-    if (header->version != HAKMEM_STAT_VERSION || header->file_bytes != sizeof *file ||
+    if (load(&header->magic) != HAKMEM_STAT_MAGIC || header->version != HAKMEM_STAT_VERSION || header->file_bytes != sizeof *file ||
         header->heap_bytes != sizeof file->first_heap || !are_tables_sound(&header->tables)) {
         return false;
     }
-    /* All that is added up must mean the same. */
     return tree->process_count == 0 || memcmp(&tree->tables, &header->tables,
                                               offsetof(struct hakmem_stat_tables, program)) == 0;
 }
 
 /* What the file holds becomes a process of the tree, or one that cannot be told of. */
-static bool take_in(struct stat_tree *tree, const struct hakmem_stat_file *file, size_t size,
-                    bool is_running) {
-    if (file == NULL || !is_readable(tree, file, size)) {
+static bool take_in(struct stat_tree *tree, int fd, bool is_running) {
+    static struct hakmem_stat_file file;
+    if (!read_at(fd, &file, sizeof file, 0) || !is_readable(tree, &file)) {
         tree->unreadable_count++;
         return true;
     }
@@ -247,40 +244,42 @@ static bool take_in(struct stat_tree *tree, const struct hakmem_stat_file *file,
         return false;
     }
     if (tree->process_count == 0) {
-        tree->tables = file->header.tables;
+        tree->tables = file.header.tables;
         memset(tree->tables.program, 0, sizeof tree->tables.program);
     }
     tree->processes = processes;
     struct stat_process *process = &tree->processes[tree->process_count++];
-    bool is_complete = read_process(process, file, size);
+    bool is_complete = read_process(process, &file, fd);
     process->is_running = is_running;
     return is_complete;
 }
 
+/* The start of a file whose process counts in it. False: there is none, or not yet. */
+static bool read_head(int fd, struct hakmem_stat_header *header) {
+    /* The magic is written last: what is read after this has the rest. */
+    return read_at(fd, header, offsetof(struct hakmem_stat_header, tables), 0) &&
+           load(&header->magic) == HAKMEM_STAT_MAGIC;
+}
+
+/*
+ * Until the end a file without magic is left alone: its process has made it, perhaps, and not yet opened or
+ * mapped it. A lease would be granted then, and the file be lost.
+ */
 static bool gather_file(struct stat_tree *tree, int directory, const char *name, bool is_last) {
-    struct stat status;
+    struct hakmem_stat_header header = {.process_id = 0};
     int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 || fstat(fd, &status) != 0) {
-        cli_say("error", "stat: %s: %s", name, strerror(errno));
-        if (fd >= 0) {
-            close(fd);
-        }
-        return false;
-    }
-    size_t size = (size_t)status.st_size;
-    void *mapping =
-        size < HAKMEM_STAT_BASE_BYTES ? NULL : mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
-    const struct hakmem_stat_file *file = mapping == MAP_FAILED ? NULL : mapping;
-    bool is_running = is_in_use(fd, file == NULL ? 0 : file->header.process_id);
+    bool has_begun = fd >= 0 && read_head(fd, &header);
     bool is_complete = true;
-    if (is_last || !is_running) {
-        is_complete = take_in(tree, file, size, is_running);
-        unlinkat(directory, name, 0);
+    if (is_last || has_begun) {
+        bool is_running = has_begun && is_in_use(fd, header.process_id);
+        if (is_last || !is_running) {
+            is_complete = take_in(tree, fd, is_running);
+            unlinkat(directory, name, 0);
+        }
     }
-    if (file != NULL) {
-        munmap(mapping, size);
+    if (fd >= 0) {
+        close(fd);
     }
-    close(fd);
     return is_complete;
 }
 

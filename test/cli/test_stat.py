@@ -312,6 +312,63 @@ def test_files(p):
     assert {x.name for x in place.glob("hakmem-stat-*")} == before
 
 
+# --- files that are not what they should be --------------------------------------------------------
+
+
+def test_unfinished_file(p):
+    """One without magic is a process's that is about to begin: it stays until the end."""
+    report = p.stat("python3", "-S", "-c", """if True:
+        import os, time
+        path = os.environ["HAKMEM_STAT"] + "/"
+        with open(path + "1-1", "wb"), open(path + "1-2", "wb") as whole:
+            whole.truncate(1 << 16)
+        time.sleep(0.7)  # the tool looks every 0.25 s
+        os.stat(path + "1-1"), os.stat(path + "1-2")""")
+    assert report["unobserved_processes"] == 2 and len(report["processes"]) == 1
+
+
+def test_strange_files(p):
+    """What cannot be read is counted, and keeps nothing else from the report."""
+    report = p.stat("python3", "-S", "-c", """if True:
+        import os
+        os.chdir(os.environ["HAKMEM_STAT"])
+        os.symlink("/etc/passwd", "1-1")
+        os.symlink("nowhere", "1-2")
+        os.mkfifo("1-3")
+        open("1-4", "wb").truncate(1 << 40)""")
+    assert report["unobserved_processes"] == 4 and len(report["processes"]) == 1
+
+
+def test_shrinking_file(p):
+    """A file under many names that is cut short again and again while it is read: no SIGBUS."""
+    p.stat("python3", "-S", "-c", """if True:
+        import os, time
+        os.chdir(os.environ["HAKMEM_STAT"])
+        with open(os.listdir(".")[0], "rb") as own, open("1-1", "w+b", buffering=0) as file:
+            content = own.read()
+            file.write(content)
+            for i in range(3000):
+                os.link("1-1", f"2-{i}")
+            if os.fork() == 0:
+                os.close(1)
+                os.close(2)
+                end = time.monotonic() + 1
+                while time.monotonic() < end:
+                    file.truncate(0)
+                    os.pwrite(file.fileno(), content, 0)
+                os._exit(0)
+        time.sleep(0.1)""")
+
+
+def test_lease_signal(p):
+    """The kernel's SIGIO, which it sends to the holder of a lease, does not end the tool."""
+    done = p.stat("python3", "-S", "-c", """if True:
+        import os, signal
+        assert signal.getsignal(signal.SIGIO) == signal.SIG_DFL
+        os.kill(os.getppid(), signal.SIGIO)""")
+    assert len(done["processes"]) == 1
+
+
 # --- system calls ---------------------------------------------------------------------------------
 
 
