@@ -70,14 +70,15 @@ static json_t *entries(const struct hakmem_stat_tables *tables,
 /* What a process and a sum of processes have. */
 static json_t *counts(const struct hakmem_stat_tables *tables, const struct stat_process *process) {
     struct stat_requests sum = stat_requests_sum(process);
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "threads",
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "threads",
                      number(process->threads), "system_call_count",
                      number(stat_calls_count(process)), "system_calls", calls(tables, process),
                      "request_count", number(sum.count), "request_bytes", number(sum.bytes),
                      "given_bytes", number(sum.given), "requests", requests(tables, process),
                      "entry_points", entries(tables, process), "failed_requests",
                      number(process->failures), "refills", number(sum.misses), "flushes",
-                     number(process->flushes), "remote_frees", number(process->remote_frees));
+                     number(process->flushes), "remote_frees", number(process->remote_frees),
+                     "damaged_records", number(process->damaged_count));
 }
 
 static json_t *process_object(const struct hakmem_stat_tables *tables,

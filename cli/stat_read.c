@@ -52,6 +52,14 @@ static bool add_call(struct stat_process *process, const struct stat_call *call)
     return true;
 }
 
+/* Does it name rows of the tables, and no others? */
+static bool is_key_sound(const struct hakmem_stat_tables *tables, uint32_t key) {
+    return key >> 31 != 0 && HAKMEM_STAT_KEY_CALL(key) < tables->call_count &&
+           HAKMEM_STAT_KEY_CAUSE(key) < tables->cause_count &&
+           HAKMEM_STAT_KEY_TIER(key) < tables->tier_count &&
+           HAKMEM_STAT_KEY_RANGE(key) < tables->range_count;
+}
+
 static bool read_calls(struct stat_process *process, const struct hakmem_stat_file *file) {
     bool is_complete = true;
     for (uint32_t call = 0; call < HAKMEM_STAT_CALLS_MAX; call++) {
@@ -73,7 +81,11 @@ static bool read_calls(struct stat_process *process, const struct hakmem_stat_fi
                                 load(&slot->call.count),
                                 load(&slot->call.bytes),
                                 load(&slot->call.ns)};
-        is_complete = (row.count == 0 || add_call(process, &row)) && is_complete;
+        if (row.count > 0 && !is_key_sound(&file->header.tables, key)) {
+            process->damaged_count++;
+        } else {
+            is_complete = (row.count == 0 || add_call(process, &row)) && is_complete;
+        }
     }
     return is_complete;
 }
@@ -191,6 +203,7 @@ static bool add_process(struct stat_process *sum, const struct stat_process *pro
     sum->failures += process->failures;
     sum->flushes += process->flushes;
     sum->remote_frees += process->remote_frees;
+    sum->damaged_count += process->damaged_count;
     sum->peak_rss_kib =
         process->peak_rss_kib > sum->peak_rss_kib ? process->peak_rss_kib : sum->peak_rss_kib;
     for (size_t i = 0; i < HAKMEM_STAT_ENTRIES_MAX; i++) {
@@ -205,7 +218,24 @@ static bool add_process(struct stat_process *sum, const struct stat_process *pro
     return is_complete;
 }
 
-/* Words and ranges index arrays of ours: a file that was tampered with must not lead outside. */
+/* Printable ASCII, and ended. */
+static bool is_word(const char word[HAKMEM_STAT_WORD_SIZE]) {
+    size_t length = 0;
+    while (length < HAKMEM_STAT_WORD_SIZE && word[length] >= ' ' && word[length] <= '~') {
+        length++;
+    }
+    return length < HAKMEM_STAT_WORD_SIZE && word[length] == '\0';
+}
+
+static bool are_words(const char words[][HAKMEM_STAT_WORD_SIZE], size_t count) {
+    size_t i = 0;
+    while (i < count && is_word(words[i])) {
+        i++;
+    }
+    return i == count;
+}
+
+/* Counts and tiers index arrays of ours: a file that was tampered with must not lead outside. */
 static bool are_tables_sound(const struct hakmem_stat_tables *tables) {
     for (size_t i = 0; i < HAKMEM_STAT_RANGES_MAX; i++) {
         if (tables->ranges[i].tier >= HAKMEM_STAT_TIERS_MAX) {
@@ -216,7 +246,11 @@ static bool are_tables_sound(const struct hakmem_stat_tables *tables) {
            tables->cause_count <= HAKMEM_STAT_CAUSES_MAX &&
            tables->tier_count <= HAKMEM_STAT_TIERS_MAX &&
            tables->entry_count <= HAKMEM_STAT_ENTRIES_MAX &&
-           tables->range_count <= HAKMEM_STAT_RANGES_MAX;
+           tables->range_count <= HAKMEM_STAT_RANGES_MAX &&
+           are_words(tables->calls, HAKMEM_STAT_CALLS_MAX) &&
+           are_words(tables->causes, HAKMEM_STAT_CAUSES_MAX) &&
+           are_words(tables->tiers, HAKMEM_STAT_TIERS_MAX) &&
+           are_words(tables->entries, HAKMEM_STAT_ENTRIES_MAX) && is_word(tables->library);
 }
 
 /* Not one of another version, and all that is added up must mean the same. */

@@ -11,7 +11,7 @@ enum { STAT_NONE = -1 };
 
 struct stat_requests {
     int range; /* their size */
-    int tier;  /* that served them */
+    int tier;  /* that served them; both index the tables, here and below */
     uint64_t count;
     uint64_t bytes; /* asked for */
     uint64_t given; /* usable */
@@ -43,6 +43,7 @@ struct stat_process {
     uint64_t failures;
     uint64_t flushes;
     uint64_t remote_frees;
+    uint64_t damaged_count; /* records that name no row of the tables: they are not in `calls` */
     size_t request_count;
     struct stat_requests *requests; /* rows; no two alike, small sizes first */
     size_t call_count;

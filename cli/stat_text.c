@@ -126,6 +126,12 @@ static void print_head(FILE *out, const struct stat_run *run, const struct stat_
                 plural(tree->unreadable_count, "process could", "processes could"),
                 plural(tree->unreadable_count, "is", "are"));
     }
+    if (tree->sum.damaged_count > 0) {
+        fprintf(out, "  %s damaged %s of system calls %s left out\n",
+                grouped(tree->sum.damaged_count, a),
+                plural(tree->sum.damaged_count, "record", "records"),
+                plural(tree->sum.damaged_count, "is", "are"));
+    }
 }
 
 /* ---- system calls ---- */
@@ -222,7 +228,10 @@ static int by_frequency(const void *a, const void *b) {
     return first->requests.range - second->requests.range;
 }
 
-/* A row for each size and tier that has requests, or system calls: a free can cause some, too. */
+/*
+ * A row for each size and tier that has requests, or system calls: a free can cause some, too. No more than
+ * there are ranges and tiers, as stat_read.h promises.
+ */
 static struct row *find_row(struct row *rows, size_t *count, const struct stat_tree *tree,
                             int range, int tier) {
     for (size_t i = 0; i < *count; i++) {

@@ -6,6 +6,7 @@
  * N, so a test compares the counts of two runs. Every failure ends the program with status 3.
  */
 #define _GNU_SOURCE
+#include <hakmem/stat_format.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
@@ -281,6 +282,12 @@ static void do_terminated(void) {
     }
 }
 
+/* Where the file has what tests change. */
+static void do_layout(void) {
+    printf("%zu %zu %zu\n", offsetof(struct hakmem_stat_file, header.tables.calls),
+           offsetof(struct hakmem_stat_file, slots), sizeof(struct hakmem_stat_slot));
+}
+
 static const struct {
     const char *name;
     void (*run)(void);
@@ -300,6 +307,7 @@ static const struct {
     {"daemon", do_daemon},
     {"chroot", do_chroot},
     {"wait", do_terminated},
+    {"layout", do_layout},
 };
 
 int main(int argc, char **argv) {

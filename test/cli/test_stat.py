@@ -103,10 +103,11 @@ def check_sums(report):
     """The total is the sum of the processes, and no process contradicts itself."""
     processes = report["processes"]
     for name in ("system_call_count", "request_count", "request_bytes", "given_bytes", "refills",
-                 "flushes", "remote_frees", "failed_requests", "threads"):
+                 "flushes", "remote_frees", "failed_requests", "threads", "damaged_records"):
         assert report["total"][name] == sum(p[name] for p in processes), name
     assert calls(report["total"]) == sum((calls(p) for p in processes), Counter())
     for counts in (report["total"], *processes):
+        assert counts["damaged_records"] == 0
         assert counts["system_call_count"] == sum(calls(counts).values())
         assert counts["request_count"] == sum(row["count"] for row in counts["requests"])
         for row in counts["requests"]:
@@ -339,6 +340,46 @@ def test_strange_files(p):
     assert report["unobserved_processes"] == 4 and len(report["processes"]) == 1
 
 
+# Writes a file as another process's, changed: `edit` has the bytes, and how many bytes lie before a field.
+FORGE = """if True:
+    import os, struct, sys
+    os.chdir(os.environ["HAKMEM_STAT"])
+    own = bytearray(open(os.listdir(".")[0], "rb").read())
+    offset = dict(zip(("calls", "slots", "slot_size"), map(int, sys.argv[2:])))
+    exec(sys.argv[1])
+    open("1-1", "wb").write(own)"""
+
+
+def forge(p, edit, **more):
+    """The report, as JSON and as text, of a command that writes such a file."""
+    done = subprocess.run([OPS, "layout", "0"], text=True, stdout=subprocess.PIPE, check=True)
+    command = ("python3", "-S", "-c", FORGE, edit, *done.stdout.split())
+    report = p.stat(*command, **more)
+    text = run("--all", "--", *command)
+    assert text.returncode == 0, text.stderr
+    return report, text.stderr
+
+
+def test_forged_keys(p):
+    """Records of system calls that name what the tables do not have."""
+    report, text = forge(p, """if True:
+        for i in range(256):
+            key = 1 << 31 | i % 512 << 22 | i % 64 << 16 | i % 16 << 12 | 3000 + i
+            struct.pack_into("<IIQQQ", own, offset["slots"] + i * offset["slot_size"], key, 0, 5, 6, 7)""")
+    assert len(report["processes"]) == 2 and report["unobserved_processes"] == 0
+    assert sorted(x["damaged_records"] for x in report["processes"]) == [0, 256]
+    assert report["total"]["damaged_records"] == 256
+    assert "  256 damaged records of system calls are left out\n" in text, text
+
+
+def test_forged_words(p):
+    """Words without an end, and words that a terminal would obey."""
+    for word in ("b'A' * 24", "bytes([27, 91, 50, 74])"):
+        report, text = forge(p, f"word = {word}; at = offset['calls']; own[at:at + len(word)] = word")
+        assert len(report["processes"]) == 1 and report["unobserved_processes"] == 1, word
+        assert "AAAA" not in text and "\x1b" not in text, text
+
+
 def test_shrinking_file(p):
     """A file under many names that is cut short again and again while it is read: no SIGBUS."""
     p.stat("python3", "-S", "-c", """if True:
@@ -513,7 +554,8 @@ def main():
     with tempfile.TemporaryDirectory(prefix="hakmem-stat-") as directory:
         OPS = Path(directory) / "stat_ops"
         compiler = os.environ.get("CC", "cc").split()
-        subprocess.run([*compiler, "-O1", "-fno-builtin", "-pthread", HERE / "stat_ops.c", "-o", OPS],
+        subprocess.run([*compiler, "-O1", "-fno-builtin", "-pthread",
+                        "-I", HERE.parent.parent / "include", HERE / "stat_ops.c", "-o", OPS],
                        check=True)
         for number, (name, function) in enumerate(tests, 1):
             try:
