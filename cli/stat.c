@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -144,7 +145,10 @@ static void remove_directory(const char *path) {
 
 static volatile sig_atomic_t g_child; /* 0: none */
 
-/* What a terminal sends goes to the whole group, the command included; the rest is passed on. */
+/*
+ * What a terminal sends goes to the whole group, the command included; the rest is passed on. What a process
+ * sends to the group is so sent to the command twice: nothing tells it from what was sent to us alone.
+ */
 static void forward(int number, siginfo_t *info, void *context) {
     (void)context;
     if (g_child != 0 && info->si_code != SI_KERNEL) {
@@ -218,6 +222,20 @@ static bool wait_for(pid_t child, const char *directory, struct stat_tree *tree,
     }
 }
 
+/*
+ * In the child: becomes the command. Where that fails it says so in *is_refused, which the parent shares; the
+ * exit status alone could be the command's own.
+ */
+static _Noreturn void become_command(const struct launch *launch, const char *directory,
+                                     bool *is_refused) {
+    int status = CLI_EXIT_REFUSED;
+    if (setenv("HAKMEM_STAT", directory, 1) == 0 && launch_prepare(launch)) {
+        status = launch_execute(launch->command);
+    }
+    *is_refused = true;
+    _exit(status);
+}
+
 /* Runs the command to its end. False: it said what failed. */
 static bool run_command(const struct launch *launch, const char *directory, struct stat_run *run,
                         struct stat_tree *tree) {
@@ -225,16 +243,19 @@ static bool run_command(const struct launch *launch, const char *directory, stru
     struct rusage usage = {.ru_maxrss = 0};
     struct sigaction child_ended;
     sigset_t before;
+    bool *is_refused = mmap(NULL, sizeof *is_refused, PROT_READ | PROT_WRITE,
+                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (is_refused == MAP_FAILED) {
+        cli_say("error", "stat: mmap: %s", strerror(errno));
+        return false;
+    }
     uint64_t start = now_ns();
     block_signals(&before, &child_ended); /* none may come between fork and the handlers */
     pid_t child = fork();
     if (child == 0) {
         sigaction(SIGCHLD, &child_ended, NULL); /* as it was for us, so it is for the command */
         sigprocmask(SIG_SETMASK, &before, NULL);
-        if (setenv("HAKMEM_STAT", directory, 1) != 0 || !launch_prepare(launch)) {
-            _exit(CLI_EXIT_REFUSED);
-        }
-        _exit(launch_execute(launch->command));
+        become_command(launch, directory, is_refused);
     }
     if (child < 0) {
         sigprocmask(SIG_SETMASK, &before, NULL);
@@ -250,6 +271,7 @@ static bool run_command(const struct launch *launch, const char *directory, stru
     g_child = 0;
     *run = (struct stat_run){
         .command = launch->command,
+        .is_started = !*is_refused,
         .exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : -1,
         .signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0,
         .wall_ns = now_ns() - start,
@@ -308,9 +330,7 @@ int cli_stat(int argc, char **argv) {
     if (!is_complete) {
         return CLI_EXIT_REFUSED;
     }
-    bool is_started =
-        tree.process_count > 0 || run.signal != 0 || run.exit_status < CLI_EXIT_REFUSED;
-    if (is_started && !print_report(out, &options, &run, &tree)) {
+    if (run.is_started && !print_report(out, &options, &run, &tree)) {
         cli_say("error", "stat: the report cannot be written");
         return CLI_EXIT_REFUSED;
     }

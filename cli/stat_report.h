@@ -10,6 +10,7 @@
 /* How the command went, as its parent sees it. */
 struct stat_run {
     char **command;
+    bool is_started;       /* false: it could not be executed, and there is nothing to report */
     int exit_status;       /* -1: it was ended by a signal */
     int signal;            /* 0: it was not */
     uint64_t wall_ns;      /* from its start to its end */

@@ -512,6 +512,15 @@ def test_not_started(p):
         assert done.returncode == 125 and "error" in done.stderr, (arguments, done.stderr)
 
 
+def test_unobserved_status(p):
+    """A command whose status is like one of ours, and that nobody observes, has a report as any other."""
+    static = p.root / "exit_with"
+    subprocess.run([*COMPILER, "-static", HERE / "exit_with.c", "-o", static], check=True)
+    for status in (125, 126, 127, 200):
+        report = p.stat(static, status, status=status)
+        assert report["exit_status"] == status and report["processes"] == []
+
+
 def test_signals(p):
     """One that is sent to the tool reaches the command, and the report still comes."""
     out = p.root / "out.json"
@@ -545,7 +554,7 @@ def test_options_of_the_library(p):
 
 
 def main():
-    global OPS
+    global COMPILER, OPS
     tests = [(name[len("test_"):], function) for name, function in globals().items()
              if name.startswith("test_")
              and (len(sys.argv) == 1 or any(word in name for word in sys.argv[1:]))]
@@ -553,8 +562,8 @@ def main():
     passed = failed = 0
     with tempfile.TemporaryDirectory(prefix="hakmem-stat-") as directory:
         OPS = Path(directory) / "stat_ops"
-        compiler = os.environ.get("CC", "cc").split()
-        subprocess.run([*compiler, "-O1", "-fno-builtin", "-pthread",
+        COMPILER = os.environ.get("CC", "cc").split()
+        subprocess.run([*COMPILER, "-O1", "-fno-builtin", "-pthread",
                         "-I", HERE.parent.parent / "include", HERE / "stat_ops.c", "-o", OPS],
                        check=True)
         for number, (name, function) in enumerate(tests, 1):
