@@ -229,7 +229,9 @@ static bool wait_for(pid_t child, const char *directory, struct stat_tree *tree,
 static _Noreturn void become_command(const struct launch *launch, const char *directory,
                                      bool *is_refused) {
     int status = CLI_EXIT_REFUSED;
-    if (setenv("HAKMEM_STAT", directory, 1) == 0 && launch_prepare(launch)) {
+    if (setenv("HAKMEM_STAT", directory, 1) != 0) {
+        cli_say("error", "stat: HAKMEM_STAT: %s", strerror(errno));
+    } else if (launch_prepare(launch)) {
         status = launch_execute(launch->command);
     }
     *is_refused = true;
@@ -243,8 +245,8 @@ static bool run_command(const struct launch *launch, const char *directory, stru
     struct rusage usage = {.ru_maxrss = 0};
     struct sigaction child_ended;
     sigset_t before;
-    bool *is_refused = mmap(NULL, sizeof *is_refused, PROT_READ | PROT_WRITE,
-                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    bool *is_refused =
+        mmap(NULL, sizeof *is_refused, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (is_refused == MAP_FAILED) {
         cli_say("error", "stat: mmap: %s", strerror(errno));
         return false;

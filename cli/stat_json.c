@@ -2,17 +2,38 @@
 #include "stat_report.h"
 
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
-/* jansson's setters and json_pack() take NULL for what could not be made, and fail with it. */
+/*
+ * jansson's setters and json_pack() take NULL for what could not be made, and fail with it. Arrays and objects
+ * that could not be filled become NULL here, so that what they belong to fails, too.
+ */
+
+static void append(json_t **array, json_t *value) {
+    if (json_array_append_new(*array, value) != 0) {
+        json_decref(*array);
+        *array = NULL;
+    }
+}
 
 static json_t *number(uint64_t value) {
     return json_integer((json_int_t)value);
 }
 
+/* Where it is not UTF-8, as ASCII: each other byte is a question mark. */
 static json_t *text(const char *bytes) {
     json_t *string = json_string(bytes);
-    return string != NULL ? string : json_string("?"); /* not UTF-8 */
+    char *ascii = string == NULL ? strdup(bytes) : NULL;
+    if (ascii == NULL) {
+        return string;
+    }
+    for (char *byte = ascii; *byte != '\0'; byte++) {
+        *byte = (char)((unsigned char)*byte < 0x80 ? *byte : '?');
+    }
+    string = json_string(ascii);
+    free(ascii);
+    return string;
 }
 
 static json_t *range_end(const struct hakmem_stat_tables *tables, int range, bool is_max) {
@@ -30,13 +51,13 @@ static json_t *calls(const struct hakmem_stat_tables *tables, const struct stat_
     json_t *rows = json_array();
     for (size_t i = 0; i < process->call_count; i++) {
         const struct stat_call *row = &process->calls[i];
-        json_array_append_new(rows, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "call",
-                                              text(tables->calls[row->call]), "cause",
-                                              text(tables->causes[row->cause]), "count",
-                                              number(row->count), "bytes", number(row->bytes), "ns",
-                                              number(row->ns), "tier", tier_word(tables, row->tier),
-                                              "request_min", range_end(tables, row->range, false),
-                                              "request_max", range_end(tables, row->range, true)));
+        append(&rows,
+               json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "call",
+                         text(tables->calls[row->call]), "cause", text(tables->causes[row->cause]),
+                         "count", number(row->count), "bytes", number(row->bytes), "ns",
+                         number(row->ns), "tier", tier_word(tables, row->tier), "request_min",
+                         range_end(tables, row->range, false), "request_max",
+                         range_end(tables, row->range, true)));
     }
     return rows;
 }
@@ -46,14 +67,13 @@ static json_t *requests(const struct hakmem_stat_tables *tables,
     json_t *rows = json_array();
     for (size_t i = 0; i < process->request_count; i++) {
         const struct stat_requests *row = &process->requests[i];
-        json_array_append_new(
-            rows,
-            json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "request_min",
-                      range_end(tables, row->range, false), "request_max",
-                      range_end(tables, row->range, true), "tier", tier_word(tables, row->tier),
-                      "usual_tier", tier_word(tables, (int)tables->ranges[row->range].tier),
-                      "count", number(row->count), "bytes", number(row->bytes), "given",
-                      number(row->given), "refills", number(row->misses)));
+        append(&rows,
+               json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "request_min",
+                         range_end(tables, row->range, false), "request_max",
+                         range_end(tables, row->range, true), "tier", tier_word(tables, row->tier),
+                         "usual_tier", tier_word(tables, (int)tables->ranges[row->range].tier),
+                         "count", number(row->count), "bytes", number(row->bytes), "given",
+                         number(row->given), "refills", number(row->misses)));
     }
     return rows;
 }
@@ -62,7 +82,10 @@ static json_t *entries(const struct hakmem_stat_tables *tables,
                        const struct stat_process *process) {
     json_t *object = json_object();
     for (uint32_t i = 0; i < tables->entry_count; i++) {
-        json_object_set_new(object, tables->entries[i], number(process->entries[i]));
+        if (json_object_set_new(object, tables->entries[i], number(process->entries[i])) != 0) {
+            json_decref(object);
+            return NULL;
+        }
     }
     return object;
 }
@@ -70,15 +93,14 @@ static json_t *entries(const struct hakmem_stat_tables *tables,
 /* What a process and a sum of processes have. */
 static json_t *counts(const struct hakmem_stat_tables *tables, const struct stat_process *process) {
     struct stat_requests sum = stat_requests_sum(process);
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "threads",
-                     number(process->threads), "system_call_count",
-                     number(stat_calls_count(process)), "system_calls", calls(tables, process),
-                     "request_count", number(sum.count), "request_bytes", number(sum.bytes),
-                     "given_bytes", number(sum.given), "requests", requests(tables, process),
-                     "entry_points", entries(tables, process), "failed_requests",
-                     number(process->failures), "refills", number(sum.misses), "flushes",
-                     number(process->flushes), "remote_frees", number(process->remote_frees),
-                     "damaged_records", number(process->damaged_count));
+    return json_pack(
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "threads",
+        number(process->threads), "system_call_count", number(stat_calls_count(process)),
+        "system_calls", calls(tables, process), "request_count", number(sum.count), "request_bytes",
+        number(sum.bytes), "given_bytes", number(sum.given), "requests", requests(tables, process),
+        "entry_points", entries(tables, process), "failed_requests", number(process->failures),
+        "refills", number(sum.misses), "flushes", number(process->flushes), "remote_frees",
+        number(process->remote_frees), "damaged_records", number(process->damaged_count));
 }
 
 static json_t *process_object(const struct hakmem_stat_tables *tables,
@@ -102,7 +124,7 @@ static json_t *process_object(const struct hakmem_stat_tables *tables,
 static json_t *processes(const struct stat_tree *tree) {
     json_t *array = json_array();
     for (size_t i = 0; i < tree->process_count; i++) {
-        json_array_append_new(array, process_object(&tree->tables, &tree->processes[i]));
+        append(&array, process_object(&tree->tables, &tree->processes[i]));
     }
     return array;
 }
@@ -110,7 +132,7 @@ static json_t *processes(const struct stat_tree *tree) {
 static json_t *command(char **words) {
     json_t *array = json_array();
     for (; *words != NULL; words++) {
-        json_array_append_new(array, text(*words));
+        append(&array, text(*words));
     }
     return array;
 }

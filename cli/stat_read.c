@@ -256,8 +256,9 @@ static bool are_tables_sound(const struct hakmem_stat_tables *tables) {
 /* Not one of another version, and all that is added up must mean the same. */
 static bool is_readable(const struct stat_tree *tree, const struct hakmem_stat_file *file) {
     const struct hakmem_stat_header *header = &file->header;
-    if (load(&header->magic) != HAKMEM_STAT_MAGIC || header->version != HAKMEM_STAT_VERSION || header->file_bytes != sizeof *file ||
-        header->heap_bytes != sizeof file->first_heap || !are_tables_sound(&header->tables)) {
+    if (load(&header->magic) != HAKMEM_STAT_MAGIC || header->version != HAKMEM_STAT_VERSION ||
+        header->file_bytes != sizeof *file || header->heap_bytes != sizeof file->first_heap ||
+        !are_tables_sound(&header->tables)) {
         return false;
     }
     return tree->process_count == 0 || memcmp(&tree->tables, &header->tables,
@@ -299,22 +300,20 @@ static bool read_head(int fd, struct hakmem_stat_header *header) {
  * Until the end a file without magic is left alone: its process has made it, perhaps, and not yet opened or
  * mapped it. A lease would be granted then, and the file be lost.
  */
-static bool gather_file(struct stat_tree *tree, int directory, const char *name, bool is_last) {
+static void gather_file(struct stat_tree *tree, int directory, const char *name, bool is_last) {
     struct hakmem_stat_header header = {.process_id = 0};
     int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
     bool has_begun = fd >= 0 && read_head(fd, &header);
-    bool is_complete = true;
     if (is_last || has_begun) {
         bool is_running = has_begun && is_in_use(fd, header.process_id);
         if (is_last || !is_running) {
-            is_complete = take_in(tree, fd, is_running);
+            tree->has_gap = !take_in(tree, fd, is_running) || tree->has_gap;
             unlinkat(directory, name, 0);
         }
     }
     if (fd >= 0) {
         close(fd);
     }
-    return is_complete;
 }
 
 static int by_start(const void *a, const void *b) {
@@ -350,22 +349,21 @@ static void sort_rows(struct stat_process *process) {
 
 bool stat_gather(const char *directory, struct stat_tree *tree, bool is_last) {
     DIR *files = opendir(directory);
-    bool is_complete = true;
     if (files == NULL) {
         cli_say("error", "stat: %s: %s", directory, strerror(errno));
         return false;
     }
     for (struct dirent *entry; (entry = readdir(files)) != NULL;) {
         if (entry->d_name[0] != '.') {
-            is_complete = gather_file(tree, dirfd(files), entry->d_name, is_last) && is_complete;
+            gather_file(tree, dirfd(files), entry->d_name, is_last);
         }
     }
     closedir(files);
-    return is_complete;
+    return true;
 }
 
 bool stat_finish(struct stat_tree *tree) {
-    bool is_complete = true;
+    bool is_complete = !tree->has_gap;
     if (tree->process_count > 0) {
         qsort(tree->processes, tree->process_count, sizeof *tree->processes, by_start);
     }

@@ -55,6 +55,7 @@ struct stat_tree {
     size_t process_count;
     struct stat_process *processes; /* in the order of their start */
     struct stat_process sum;
+    bool has_gap;            /* memory ran out while one was taken in */
     size_t unreadable_count; /* files of processes that could not count, or of another version */
 };
 
@@ -67,10 +68,10 @@ uint64_t stat_range_min(const struct hakmem_stat_tables *tables, int range);
 
 /*
  * Takes in, and removes, the files of processes that have ended; with `is_last`, all of them: who still has
- * a file mapped is running. False: it said what failed, and something is missing.
+ * a file mapped is running. False: it said what failed, and nothing was done.
  */
 bool stat_gather(const char *directory, struct stat_tree *tree, bool is_last);
-/* Puts processes and rows in order, and adds up. False: as above. */
+/* Puts processes and rows in order, and adds up. False: it said so, and something is missing. */
 bool stat_finish(struct stat_tree *tree);
 void stat_free(struct stat_tree *tree);
 

@@ -61,7 +61,8 @@ def environment(changes=None):
 
 def run(*arguments, env=None, **options):
     options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "timeout": 120, **options}
-    return subprocess.run([CLI, "stat", *map(str, arguments)], env=environment(env), text=True,
+    arguments = (x if isinstance(x, bytes) else str(x) for x in arguments)
+    return subprocess.run([CLI, "stat", *arguments], env=environment(env), text=True,
                           stderr=subprocess.PIPE, errors="replace", check=False, **options)
 
 
@@ -500,6 +501,40 @@ def test_output(p):
     assert "hakmem stat: sh -c" in path.read_text()
     assert run("-o", "/nonexistent/x", "--", "true").returncode == 125
     assert run("-o", "/dev/full", "--", "true").returncode == 125
+
+
+def test_other_encoding(p):
+    assert p.stat("echo", b"caf\xe9")["command"] == ["echo", "caf?"]
+    assert p.stat("echo", "caf\u00e9")["command"] == ["echo", "caf\u00e9"]
+
+
+def test_no_memory(p):
+    """Whichever allocation of the tool fails: the report is whole, or it says that there is none."""
+    library = p.root / "failing_malloc.so"
+    subprocess.run([*COMPILER, "-shared", "-fPIC", "-fno-builtin", HERE / "failing_malloc.c", "-o",
+                    library, "-ldl"], check=True)
+    out = p.root / "out.json"
+
+    def attempt(call):
+        done = run("--json", "-o", out, "--", OPS, "malloc", 1, env={
+            "LD_PRELOAD": str(library), "FAILING_PROGRAM": "hakmem", "FAILING_CALL": str(call)})
+        return done, json.loads(out.read_text()) if done.returncode == 0 else None
+
+    def shape(report):
+        total = report["total"]
+        return (len(report["processes"]), report["command"], sorted(total["entry_points"]),
+                total["request_count"], sum(row["count"] for row in total["requests"]),
+                sum(row["count"] for row in total["system_calls"]) == total["system_call_count"])
+    _, whole = attempt(1 << 30)
+    refused = 0
+    for call in range(1, 900, 2):
+        done, report = attempt(call)
+        if report is None:
+            assert done.returncode == 125 and "error" in done.stderr, (call, done)
+            refused += 1
+        else:  # of no consequence: jansson can do without, or the tool had ended
+            assert shape(report) == shape(whole), call
+    assert refused > 20, refused
 
 
 def test_not_started(p):
