@@ -35,6 +35,7 @@ static struct {
     _Atomic bool is_ready;
     bool has_limits;      /* [lock] also options, policy, thread-exit hook */
     bool has_environment; /* [lock]; constructors */
+    bool has_helper;      /* constructors, then constant */
 } g_start = {.lock = HAK_LOCK_INIT(HAK_RANK_INIT)};
 
 /* Before libc knows the environment the defaults hold; start_at_load() then comes again. */
@@ -68,6 +69,13 @@ static bool start_locked(void) {
     return true;
 }
 
+/* A child that could get no file is not observed any more: its fast paths are open again, realloc's too. */
+static void start_forked_child(void) {
+    hak_block_init();
+    if (g_start.has_helper)
+        hak_tick_start_helper();
+}
+
 static bool start_slow(void) {
     bool is_first = false;
     hak_lock_acquire(&g_start.lock);
@@ -78,6 +86,8 @@ static bool start_slow(void) {
         hak_atomic_store_release(&g_start.is_ready, true);
     }
     hak_lock_release(&g_start.lock);
+    if (is_first)
+        hak_fork_on_child(start_forked_child);
     if (is_first && hak_fork_init() != 0)
         return true; /* no memory for libc's list: fork then works as without threads */
     return hak_atomic_load_relaxed(&g_start.is_ready);
@@ -96,7 +106,8 @@ __attribute__((constructor)) static void start_at_load(void) {
         hak_block_init();
     }
     hak_tune_at_start();
-    if (hak_options.helper)
+    g_start.has_helper = hak_options.helper;
+    if (g_start.has_helper)
         hak_tick_start_helper();
 }
 

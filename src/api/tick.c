@@ -116,17 +116,12 @@ static void tick_help(void) {
     }
 }
 
-static void tick_start_in_this_process(void) {
-    int error = hak_prim_thread_start(tick_help);
-    (void)error; /* memory goes back when slow paths pass by, as without the option */
-}
-
 /*
  * Not from a slow path, though one would know best when it is needed: libc calls malloc and free in the
  * middle of pthread_create and pthread_join, with the lock in its hand that starting a thread takes. So at
  * load, and in each forked child before anything else; where there is no thread to be had, there is none.
  */
 void hak_tick_start_helper(void) {
-    hak_fork_on_child(tick_start_in_this_process);
-    tick_start_in_this_process();
+    int error = hak_prim_thread_start(tick_help);
+    (void)error; /* memory goes back when slow paths pass by, as without the option */
 }

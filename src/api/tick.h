@@ -8,7 +8,7 @@
  */
 void hak_tick(void);
 
-/* Starts the helper thread, here and in forked children. Once, by the constructor. */
+/* Starts the helper thread. Once in a process: by the constructor, and in each forked child. */
 void hak_tick_start_helper(void);
 
 #endif

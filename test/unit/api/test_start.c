@@ -2,15 +2,18 @@
 
 /*
  * Goal: any call may be the first, from any thread, before main; the environment is obeyed from the
- * start; a report, and nothing else, is printed at exit when asked for.
+ * start; a report, and nothing else, is printed at exit when asked for; an observed process's child that
+ * cannot be observed is as fast as any.
  * Method: this program runs itself again, with variables set and the name of a scenario. A
  * constructor before all others makes the first call the scenario wants.
  */
 
+#include <dirent.h>
 #include <hakmem/hakmem.h>
 
 #include "api/block.h"
 #include "api/start.h"
+#include "arena/pagemap.h"
 #include "base/bits.h"
 #include "heap/heap.h"
 #include "options/options.h"
@@ -258,6 +261,47 @@ static void test_once(void **state) {
     harness_expect_well(start_again, NULL);
 }
 
+/* ---- observed, and then not any more ---- */
+
+/* The directory goes away, so a forked child gets no file: all its fast paths are open again. */
+static void fork_unobserved(void) {
+    const char *directory = getenv("HAKMEM_STAT");
+    char away[64];
+    snprintf(away, sizeof away, "%s.away", directory);
+    use(hakmem_malloc(64));
+    CHECK(hak_stat_file != NULL);
+    CHECK_EQUAL(hak_pagemap_unit_count, 0);
+    CHECK_EQUAL(hak_block_stay_units, 0);
+    CHECK(rename(directory, away) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        CHECK(hak_stat_file == NULL);
+        CHECK_EQUAL(hak_pagemap_unit_count, hak_pagemap_unit_count_all);
+        CHECK_EQUAL(hak_block_stay_units, hak_pagemap_unit_count_all);
+        use(hakmem_realloc(hakmem_malloc(100), 90));
+        _exit(0);
+    }
+    int status = -1;
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK_EQUAL(status, 0);
+    CHECK(rename(away, directory) == 0);
+}
+
+static void test_fork_unobserved(void **state) {
+    char variable[] = "HAKMEM_STAT=/tmp/hakmem-start-XXXXXX";
+    char *path = strchr(variable, '=') + 1;
+    CHECK(mkdtemp(path) != NULL);
+    struct harness_end end = run((struct scenario){"then-fork-unobserved", {variable}});
+    CHECK_EQUAL(end.status, 0);
+    CHECK(strstr(end.text, "this process is not observed\n") != NULL);
+    DIR *directory = opendir(path);
+    CHECK(directory != NULL);
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL;)
+        unlinkat(dirfd(directory), entry->d_name, 0);
+    closedir(directory);
+    CHECK(rmdir(path) == 0);
+}
+
 /* The second half of a scenario: in main, after which the process exits by itself. */
 static int run_second_half(const char *scenario) {
     g_harness.is_child = true;
@@ -267,6 +311,8 @@ static int run_second_half(const char *scenario) {
         free_twice();
     else if (strcmp(scenario, "then-free-foreign") == 0)
         free_foreign_first();
+    else if (strcmp(scenario, "then-fork-unobserved") == 0)
+        fork_unobserved();
     else if (strcmp(scenario, "then-malloc") == 0)
         CHECK(hakmem_malloc(HAK_MIB) != NULL);
     else
@@ -276,10 +322,15 @@ static int run_second_half(const char *scenario) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_first_call), cmocka_unit_test(test_first_call_is_misuse),
-        cmocka_unit_test(test_ace),        cmocka_unit_test(test_checks),
-        cmocka_unit_test(test_warnings),   cmocka_unit_test(test_report),
-        cmocka_unit_test(test_log),        cmocka_unit_test(test_once),
+        cmocka_unit_test(test_first_call),
+        cmocka_unit_test(test_first_call_is_misuse),
+        cmocka_unit_test(test_ace),
+        cmocka_unit_test(test_checks),
+        cmocka_unit_test(test_warnings),
+        cmocka_unit_test(test_report),
+        cmocka_unit_test(test_log),
+        cmocka_unit_test(test_once),
+        cmocka_unit_test(test_fork_unobserved),
     };
     const char *scenario = getenv("HAK_TEST_SCENARIO");
     if (scenario)
