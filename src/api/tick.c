@@ -5,6 +5,7 @@
  *                                            to the kernel, ACE, idle slabs
  *                         -> hak_heap_note_epoch   each thread for its own heap, once an epoch
  *                         -> hak_pool_pay          any thread, while something is owed: a bounded piece
+ *                         -> tick_heed_group       any thread, near the limit of the control group
  *
  * A process that stops calling malloc never ticks. The helper thread, if asked for, does it then.
  */
@@ -16,16 +17,20 @@
 #include "ace/ace.h"
 #include "arena/pool.h"
 #include "base/atomic.h"
+#include "base/bits.h"
 #include "base/compiler.h"
 #include "heap/fork.h"
 #include "heap/heap.h"
 #include "large/big.h"
 #include "prim/prim.h"
 #include "stats/ledger.h"
+#include "vm/group.h"
 
 enum {
-    TICK_EPOCH_MS = 500, /* memory goes back when it was free for one to two of them */
-    TICK_CALLS = 16,     /* slow paths per look at the clock: at 100 a second, 0.16 s */
+    TICK_EPOCH_MS = 500,     /* memory goes back when it was free for one to two of them */
+    TICK_CALLS = 16,         /* slow paths per look at the clock: at 100 a second, 0.16 s */
+    TICK_LIMIT_SHARE = 16,   /* near the group's limit 1/16 of it is kept at most, */
+    TICK_KEPT_MIN = 16 << 20 /* or so many bytes: 2 to 8 ms of page faults */
 };
 
 static struct {
@@ -33,7 +38,8 @@ static struct {
     _Atomic uint32_t epoch;        /* [A] number of the current one */
     _Atomic uint32_t processing;   /* [A] hak_fork_generation() + 1 of who is at it; 0: nobody */
     _Atomic bool has_idle_slabs;   /* [A] not all have been looked at in this epoch */
-} g_tick;
+    _Atomic size_t kept_max;       /* [A] bytes kept for later, from which on the limit matters */
+} g_tick = {.kept_max = TICK_KEPT_MIN};
 
 static _Thread_local uint32_t t_tick_calls;
 
@@ -79,6 +85,36 @@ static bool tick_pay(void) {
     return has_paid;
 }
 
+/* Bytes of free memory that nobody has given back yet. */
+static size_t tick_kept(void) {
+    return hak_pool_kept() + hak_big_stats().cached_bytes;
+}
+
+/*
+ * Near the limit of the process's control group what is kept goes back at once: before the next epoch the
+ * kernel might have killed the process for it. In large steps, so that it does not fault in again and
+ * again what it gave back.
+ */
+static HAK_NOINLINE void tick_heed_group(void) {
+    size_t limit = hak_vm_group_limit();
+    if (limit == SIZE_MAX) {
+        hak_atomic_store_relaxed(&g_tick.kept_max, SIZE_MAX);
+        return;
+    }
+    size_t step = hak_max(limit / TICK_LIMIT_SHARE, TICK_KEPT_MIN);
+    size_t in_use = hak_pool_used_units() * HAK_UNIT_SIZE + hak_big_stats().bytes;
+    size_t kept_max = step;
+    if (tick_kept() > step && in_use + tick_kept() > limit - limit / 4) {
+        hak_big_purge(0, 0, HAK_CAUSE_EPOCH);
+        hak_pool_owe_all();
+        while (hak_pool_pay() > 0)
+            ;
+        if (tick_kept() > step) /* the kernel refuses, or it lies in pieces that stay */
+            kept_max = tick_kept() + step;
+    }
+    hak_atomic_store_relaxed(&g_tick.kept_max, kept_max);
+}
+
 /* Is the epoch over? Of several threads one is told so. */
 static bool tick_is_due(uint64_t now) {
     uint64_t end = hak_atomic_load_relaxed(&g_tick.epoch_end_ms);
@@ -89,6 +125,8 @@ static bool tick_is_due(uint64_t now) {
 void hak_tick(void) {
     if (HAK_UNLIKELY(hak_pool_debt() > 0 || hak_atomic_load_relaxed(&g_tick.has_idle_slabs)))
         tick_pay();
+    if (HAK_UNLIKELY(tick_kept() > hak_atomic_load_relaxed(&g_tick.kept_max)))
+        tick_heed_group();
     if (HAK_LIKELY(++t_tick_calls % TICK_CALLS != 0))
         return;
     uint64_t now = hak_prim_clock_ms();

@@ -67,6 +67,7 @@ static struct {
     struct lane lanes[HAK_LANE_COUNT];      /* [lock] */
     _Atomic size_t used_units;              /* [S] taken and not put back */
     _Atomic size_t debt_bytes;              /* [S] */
+    _Atomic size_t dirty_units;             /* [S] free, of both lanes */
     struct hak_pool_regret regret;          /* [lock] */
     _Atomic bool is_epoch_off;              /* [A] the kernel refuses to take memory back */
     bool is_purging;                        /* [lock] */
@@ -100,6 +101,11 @@ static void debt_publish(void) {
     hak_atomic_store_relaxed(&g_pool.debt_bytes, units * HAK_UNIT_SIZE);
 }
 
+static void dirty_publish(void) {
+    hak_atomic_store_relaxed(&g_pool.dirty_units, g_pool.lanes[HAK_LANE_PLAIN].runs.dirty_units +
+                                                      g_pool.lanes[HAK_LANE_HUGE].runs.dirty_units);
+}
+
 static void lane_set_debt(struct lane *lane, size_t units) {
     if (lane->debt != units) {
         lane->debt = units;
@@ -116,6 +122,7 @@ static size_t lane_unwanted(const struct lane *lane) {
 /* Units were taken: what of them comes back before the debt is paid is not owed any more. */
 static void lane_note_low_water(struct lane *lane) {
     lane->low_water = hak_min(lane->low_water, lane->runs.dirty_units);
+    dirty_publish();
     lane_set_debt(lane, hak_min(lane->debt, lane_unwanted(lane)));
 }
 
@@ -194,6 +201,7 @@ void hak_pool_put(hak_unit first, uint32_t count) {
     hak_lock_acquire(&g_pool.lock);
     hak_dirty_set(first, count, true);
     hak_run_insert(&lane_of(first)->runs, first, count);
+    dirty_publish();
     hak_lock_release(&g_pool.lock);
 }
 
@@ -317,6 +325,7 @@ static void purge_return(bool is_purged) {
             hak_dirty_set(done.first, done.length, false);
         hak_run_insert(&lane_of(done.first)->runs, done.first, done.length);
     }
+    dirty_publish();
 }
 
 /*
@@ -387,6 +396,24 @@ size_t hak_pool_epoch(void) {
     }
     hak_lock_release(&g_pool.lock);
     return hak_pool_debt();
+}
+
+size_t hak_pool_kept(void) {
+    size_t units = hak_atomic_load_relaxed(&g_pool.dirty_units);
+    size_t retain = hak_atomic_load_relaxed(&hak_pool_policy.retain_units);
+    return units > retain ? (units - retain) * HAK_UNIT_SIZE : 0;
+}
+
+void hak_pool_owe_all(void) {
+    bool is_off = hak_atomic_load_relaxed(&g_pool.is_epoch_off);
+    hak_lock_acquire(&g_pool.lock);
+    for (int i = 0; i < HAK_LANE_COUNT && !is_off; i++) {
+        struct lane *lane = &g_pool.lanes[i];
+        lane->low_water = lane->runs.dirty_units; /* as if it had been free all the time */
+        lane->debt_epochs = POOL_PARTIAL_EPOCHS;
+        lane_set_debt(lane, lane_unwanted(lane));
+    }
+    hak_lock_release(&g_pool.lock);
 }
 
 struct hak_pool_regret hak_pool_take_regret(void) {

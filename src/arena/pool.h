@@ -82,6 +82,10 @@ size_t hak_pool_used_units(void);
 size_t hak_pool_pay(void);
 /* Bytes that are owed. No lock. */
 size_t hak_pool_debt(void);
+/* Bytes that are free and dirty, less what shall be retained. No lock. */
+size_t hak_pool_kept(void);
+/* They are owed now, as if an epoch or two had passed without use. */
+void hak_pool_owe_all(void);
 
 struct hak_pool_stats hak_pool_stats(void);
 

@@ -2,6 +2,7 @@
 
 #include "large/big_cache.h"
 
+#include "base/atomic.h"
 #include "base/fatal.h"
 #include "base/lock.h"
 
@@ -14,15 +15,15 @@ struct cache_entry {
 static struct {
     struct hak_lock lock;
     size_t count;                                  /* [lock] */
-    size_t bytes;                                  /* [lock] */
+    _Atomic size_t bytes;                          /* [lock] written; read by any thread */
     struct cache_entry entries[HAK_BIG_CACHE_MAX]; /* [lock] */
 } g_big_cache = {.lock = HAK_LOCK_INIT(HAK_RANK_LARGE)};
 
 static struct hak_vm_extent cache_remove_locked(size_t index) {
     struct hak_vm_extent extent = g_big_cache.entries[index].extent;
     hak_assert(index < g_big_cache.count);
-    hak_assert(extent.usable <= g_big_cache.bytes);
-    g_big_cache.bytes -= extent.usable;
+    hak_assert(extent.usable <= hak_big_cache_bytes());
+    hak_atomic_sub_relaxed(&g_big_cache.bytes, extent.usable);
     g_big_cache.count--;
     for (size_t i = index; i < g_big_cache.count; i++)
         g_big_cache.entries[i] = g_big_cache.entries[i + 1];
@@ -56,10 +57,10 @@ void hak_big_cache_put(const struct hak_vm_extent *extent, uint64_t now_ms, size
     }
     hak_lock_acquire(&g_big_cache.lock);
     while (g_big_cache.count == HAK_BIG_CACHE_MAX ||
-           (g_big_cache.count > 0 && g_big_cache.bytes > bytes_max - extent->usable))
+           (g_big_cache.count > 0 && hak_big_cache_bytes() > bytes_max - extent->usable))
         rejected->list[rejected->count++] = cache_remove_locked(0);
     g_big_cache.entries[g_big_cache.count++] = (struct cache_entry){*extent, now_ms};
-    g_big_cache.bytes += extent->usable;
+    hak_atomic_add_relaxed(&g_big_cache.bytes, extent->usable);
     hak_lock_release(&g_big_cache.lock);
 }
 
@@ -79,10 +80,7 @@ void hak_big_cache_drain(uint64_t now_ms, uint64_t age_ms, struct hak_big_extent
 }
 
 size_t hak_big_cache_bytes(void) {
-    hak_lock_acquire(&g_big_cache.lock);
-    size_t bytes = g_big_cache.bytes;
-    hak_lock_release(&g_big_cache.lock);
-    return bytes;
+    return hak_atomic_load_relaxed(&g_big_cache.bytes);
 }
 
 void hak_big_cache_fork_prepare(void) HAK_NO_LOCK_ANALYSIS {

@@ -40,7 +40,7 @@ void hak_big_cache_put(const struct hak_vm_extent *extent, uint64_t now_ms, size
                        struct hak_big_extents *rejected);
 /* Takes out all that were put `age_ms` or longer before `now_ms`; with age 0 all. */
 void hak_big_cache_drain(uint64_t now_ms, uint64_t age_ms, struct hak_big_extents *drained);
-/* Usable bytes of the mappings kept. */
+/* Usable bytes of the mappings kept. No lock. */
 size_t hak_big_cache_bytes(void);
 
 void hak_big_cache_fork_prepare(void);

@@ -29,6 +29,7 @@ static struct {
     _Atomic unsigned long refused_moves;
     _Atomic uint64_t clock_ahead_ms;
     _Atomic uint64_t clock_stopped_at; /* 0: it runs */
+    _Atomic size_t group_limit;        /* bytes; 0: the real files are read */
     _Atomic(void (*)(void)) hooks[FAKE_CALL_COUNT];
     _Atomic bool is_exit_registered;
     _Atomic bool is_fork_registered;
@@ -475,10 +476,28 @@ void fake_prim_stop_clock(void) {
     atomic_store(&g_fake.clock_stopped_at, real_hak_prim_clock_ms());
 }
 
+void fake_prim_limit_group(size_t bytes) {
+    atomic_store(&g_fake.group_limit, bytes);
+}
+
+/* A group in the root of version 2. */
+static int fake_group_file(const char *path, char *buffer, size_t capacity, size_t *size) {
+    int length = -1;
+    if (strcmp(path, "/proc/self/cgroup") == 0)
+        length = snprintf(buffer, capacity, "0::/\n");
+    if (strcmp(path, "/sys/fs/cgroup/memory.max") == 0)
+        length = snprintf(buffer, capacity, "%zu\n", atomic_load(&g_fake.group_limit));
+    *size = length > 0 ? (size_t)length : 0;
+    return length > 0 ? 0 : ENOENT;
+}
+
 int hak_prim_read_file(const char *path, char *buffer, size_t capacity, size_t *size) {
     int error = fake_script_answer(FAKE_READ_FILE);
-    return fake_answer(FAKE_READ_FILE,
-                       error ? error : real_hak_prim_read_file(path, buffer, capacity, size));
+    if (error == 0)
+        error = atomic_load(&g_fake.group_limit)
+                    ? fake_group_file(path, buffer, capacity, size)
+                    : real_hak_prim_read_file(path, buffer, capacity, size);
+    return fake_answer(FAKE_READ_FILE, error);
 }
 
 int hak_prim_write_file(const char *path, const char *text, size_t size) {

@@ -87,6 +87,12 @@ void fake_prim_advance_clock(uint64_t ms);
 /* From now on it moves only when it is told to. */
 void fake_prim_stop_clock(void);
 
+/*
+ * From now on the files of the process's control group say that it may use so many bytes; 0: the real ones.
+ * The library looks once.
+ */
+void fake_prim_limit_group(size_t bytes);
+
 /* Bytes mapped now, and the most since fake_prim_reset_peak(). */
 size_t fake_prim_mapped(void);
 size_t fake_prim_mapped_peak(void);

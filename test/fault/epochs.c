@@ -11,6 +11,7 @@
 #include "arena/pool.h"
 #include "fault/workload.h"
 #include "heap/heap.h"
+#include "large/big.h"
 #include "stats/ledger.h"
 #include "vm/vm.h"
 
@@ -112,6 +113,63 @@ static void stands_still(const void *argument) {
     }
     unsigned long calls = fake_prim_calls(FAKE_PURGE) + fake_prim_calls(FAKE_PURGE_RANGES);
     FAULT_REQUIRE(calls == 0, "%lu calls without an epoch", calls);
+}
+
+/* ---- the limit of the control group, before any epoch ---- */
+
+/* Free memory that was not given back. */
+static size_t kept(void) {
+    struct hak_pool_stats pool = hak_pool_stats();
+    return pool.free - pool.free_zeroed + hak_big_stats().cached_bytes;
+}
+
+/*
+ * Large and Big by turns, neither of which can have what the other one left: what is in use is never more
+ * than five eighths of the limit, and what is kept besides must leave the program the rest.
+ */
+static void heeds_group(const void *argument) {
+    const size_t limit = *(const size_t *)argument;
+    const size_t allowed = limit / 16 > 16 * WORK_MIB ? limit / 16 : 16 * WORK_MIB;
+    const size_t large = limit / 8 < 60 * WORK_MIB ? limit / 8 : 60 * WORK_MIB;
+    size_t most = 0;
+    fake_prim_limit_group(limit);
+    for (int i = 0; i < 60; i++) {
+        struct work_block *block = &g_blocks[i % 4];
+        work_free(block);
+        FAULT_REQUIRE(work_malloc(block, i % 7 < 3 ? large : 70 * WORK_MIB), "no memory");
+        size_t in_use = hak_pool_used_units() * HAK_UNIT_SIZE + hak_big_stats().bytes;
+        size_t now = kept();
+        most = now > most ? now : most;
+        FAULT_REQUIRE(in_use + now <= limit - limit / 4 || now <= allowed,
+                      "%zu MiB in use, %zu kept of %zu", in_use / WORK_MIB, now / WORK_MIB,
+                      limit / WORK_MIB);
+    }
+    g_fault->nulls = most / WORK_MIB;
+    unsigned long calls = fake_prim_calls(FAKE_READ_FILE);
+    FAULT_REQUIRE(calls <= 4, "the limit was looked up by %lu reads", calls);
+    for (int i = 0; i < 4; i++)
+        work_free(&g_blocks[i]);
+    fake_prim_limit_group(0);
+    hakmem_malloc_trim(0);
+    work_check_books(0);
+}
+
+/* The kernel takes nothing back: it is asked a few times, not at each call. */
+static void heeds_group_refused(const void *argument) {
+    const struct fake_script script = *(const struct fake_script *)argument;
+    fake_prim_limit_group(128 * WORK_MIB);
+    fake_prim_play(script);
+    for (int i = 0; i < 200; i++) {
+        take(100, WORK_MIB);
+        give(100);
+    }
+    unsigned long asked = fake_prim_calls(FAKE_PURGE) + fake_prim_calls(FAKE_PURGE_RANGES);
+    g_fault->nulls = asked;
+    FAULT_REQUIRE(asked > 0 && asked <= 40, "%lu calls", asked);
+    fake_prim_play((struct fake_script){0});
+    fake_prim_limit_group(0);
+    hakmem_malloc_trim(0);
+    work_check_books(0);
 }
 
 /* ---- bounded pieces, few calls ---- */
@@ -346,6 +404,7 @@ int main(void) {
         {"Large, 1 % survives", WORK_MIB, 1024, 100},
         {"Large of 30 MiB, whole", 30 * WORK_MIB, 35, 0},
     };
+    static const size_t groups[] = {256 * WORK_MIB, 400 * WORK_MIB, 1024 * WORK_MIB};
     static const struct fake_script scripts[] = {
         {.series = FAKE_PURGE_RANGES, .first = 1, .count = ULONG_MAX, .error = ENOSYS},
         {.series = FAKE_PURGE, .first = 1, .count = ULONG_MAX, .error = EINVAL},
@@ -361,6 +420,14 @@ int main(void) {
         bool is_good = fault_run(plain[i].body, NULL);
         CHECK(is_good, "%s%s%s", plain[i].what, is_good ? "" : ": ", g_fault->text);
     }
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
+        bool is_good = fault_run(heeds_group, &groups[i]);
+        CHECK(is_good, "in a group of %zu MiB, before any epoch: kept %lu MiB at most%s%s",
+              groups[i] / WORK_MIB, g_fault->nulls, is_good ? "" : ": ", g_fault->text);
+    }
+    bool is_asked_little = fault_run(heeds_group_refused, &scripts[1]);
+    CHECK(is_asked_little, "near its limit the kernel refuses: %lu calls%s%s", g_fault->nulls,
+          is_asked_little ? "" : ": ", g_fault->text);
     for (size_t i = 0; i < sizeof bursts / sizeof *bursts; i++) {
         bool is_good = fault_run(gives_back_in_pieces, &bursts[i]);
         CHECK(is_good, "%s: %lu calls for %zu MiB%s%s", bursts[i].what, g_fault->nulls,
