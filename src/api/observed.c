@@ -99,7 +99,10 @@ void hak_observed_call(enum hak_entry entry) {
 void hak_observed_request(enum hak_entry entry, size_t size, const void *p) {
     observed_count_entry(entry);
     if (p == NULL) {
-        hak_atomic_add_relaxed(&hak_stat_file->shared.failures, 1);
+        if (hak_thread.counters)
+            observed_add(&hak_thread.counters->failures, 1);
+        else
+            hak_atomic_add_relaxed(&hak_stat_file->shared.failures, 1);
         return;
     }
     unsigned range = observed_range(size + HAK_BLOCK_TAIL);

@@ -287,19 +287,36 @@ static void fork_unobserved(void) {
     CHECK(rename(away, directory) == 0);
 }
 
-static void test_fork_unobserved(void **state) {
+/* Each thread counts in a place of its own. */
+static void fail_observed(void) {
+    use(hakmem_malloc(64));
+    CHECK(hakmem_malloc(SIZE_MAX) == NULL);
+    CHECK_EQUAL(hak_thread.counters->failures, 1);
+    CHECK_EQUAL(hak_stat_file->shared.failures, 0);
+}
+
+static struct harness_end run_observed(const char *name) {
     char variable[] = "HAKMEM_STAT=/tmp/hakmem-start-XXXXXX";
     char *path = strchr(variable, '=') + 1;
     CHECK(mkdtemp(path) != NULL);
-    struct harness_end end = run((struct scenario){"then-fork-unobserved", {variable}});
+    struct harness_end end = run((struct scenario){name, {variable}});
     CHECK_EQUAL(end.status, 0);
-    CHECK(strstr(end.text, "this process is not observed\n") != NULL);
     DIR *directory = opendir(path);
     CHECK(directory != NULL);
     for (struct dirent *entry; (entry = readdir(directory)) != NULL;)
         unlinkat(dirfd(directory), entry->d_name, 0);
     closedir(directory);
     CHECK(rmdir(path) == 0);
+    return end;
+}
+
+static void test_fork_unobserved(void **state) {
+    struct harness_end end = run_observed("then-fork-unobserved");
+    CHECK(strstr(end.text, "this process is not observed\n") != NULL);
+}
+
+static void test_fail_observed(void **state) {
+    CHECK_EQUAL(run_observed("then-fail-observed").size, 0);
 }
 
 /* The second half of a scenario: in main, after which the process exits by itself. */
@@ -313,6 +330,8 @@ static int run_second_half(const char *scenario) {
         free_foreign_first();
     else if (strcmp(scenario, "then-fork-unobserved") == 0)
         fork_unobserved();
+    else if (strcmp(scenario, "then-fail-observed") == 0)
+        fail_observed();
     else if (strcmp(scenario, "then-malloc") == 0)
         CHECK(hakmem_malloc(HAK_MIB) != NULL);
     else
@@ -331,6 +350,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_log),
         cmocka_unit_test(test_once),
         cmocka_unit_test(test_fork_unobserved),
+        cmocka_unit_test(test_fail_observed),
     };
     const char *scenario = getenv("HAK_TEST_SCENARIO");
     if (scenario)
