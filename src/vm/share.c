@@ -238,7 +238,8 @@ void hak_share_fork_child(void) {
         return;
     /* Until the child's own file lies there, this is the parent's: read it, and write nothing. */
     struct share_calls calls = {.count = {0}};
-    struct hakmem_stat_tables tables = file->header.tables;
+    static struct hakmem_stat_tables tables; /* 5 KiB: too much for a small stack */
+    tables = file->header.tables;
     uint32_t parent_id = file->header.process_id;
     uint64_t start = hak_prim_clock_ns();
     void *mapping;
