@@ -7,4 +7,5 @@ install(TARGETS hakmem_shared hakmem_static hakmem_prefixed_shared hakmem_prefix
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES ${HAK_OVERRIDE_OBJECT} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
-  FILES_MATCHING PATTERN "*.h")
+  FILES_MATCHING PATTERN "*.h"
+  PATTERN "stat_format.h" EXCLUDE) # between library and tool, no interface
