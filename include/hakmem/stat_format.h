@@ -11,8 +11,8 @@
  *   | header | calls | slots | shared | … | heap |  heaps |  heaps |
  *   0                                   HAKMEM_STAT_BASE_BYTES
  *
- * Counters only grow. A heap's are written by its thread alone, without a locked instruction; all others
- * by any thread, by atomic additions. What has no place of its own (a thread without a heap, no memory for a
+ * Counters only grow. A heap's are written by its thread alone, without a locked instruction; `misses` and
+ * `flushes`, and all counters that are no heap's, by any thread, by atomic additions. What has no place of its own (a thread without a heap, no memory for a
  * chunk, no free slot) is counted in `shared` or, for a system call, without its context: sums stay exact.
  */
 #ifndef HAKMEM_STAT_FORMAT_H

@@ -34,7 +34,10 @@ enum {
     POOL_SINGLE_UNITS_MIN = 32,
     /* Epochs of debt after which also parts of huge pages go. */
     POOL_PARTIAL_EPOCHS = 2,
-    /* Units of a run whose descriptors go back with it: two OS pages of them, of bitmap lines more. */
+    /*
+     * Units of a run whose descriptors go back with it: 8 KiB of them, two OS pages of 4 KiB, and more of bitmap
+     * lines. Larger OS pages go back where a run has whole ones.
+     */
     POOL_META_UNITS_MIN = 128,
 };
 

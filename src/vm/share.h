@@ -5,8 +5,8 @@
  * open for no longer than it takes to map a part: programs close what they do not know. A forked child gets
  * a file of its own in the place of its parent's, at the same addresses.
  *
- * Five or six system calls at the start and in each forked child, four for each chunk of heaps; all in the
- * ledger, cause `observe`.
+ * Seven system calls at the start, six in each forked child, one at the end of either; five for each chunk of
+ * heaps, and one to unmap what a child has of its parent's. All are in the ledger, cause `observe`.
  */
 #ifndef HAK_VM_SHARE_H
 #define HAK_VM_SHARE_H
