@@ -292,13 +292,7 @@ static bool block_free_small(void *p, const char *function, const struct block_p
 }
 
 void hak_block_free(void *p, size_t size, const char *function, bool is_aligned) {
-    size_t unit;
-    if (hak_pagemap_find_any(p, &unit)) { /* another heap's, most often */
-        uint32_t tag = hak_pagemap_tag(unit);
-        if (tag >= HAK_TAG_CLASS_LIMIT && hak_heap_gather(p, tag))
-            return;
-    }
-    if (p == NULL)
+    if (p == NULL || block_gather(p))
         return;
     struct block_place place = block_locate(p, function);
     enum hak_misuse misuse = HAK_MISUSE_NONE;

@@ -114,6 +114,15 @@ HAK_INLINE void *block_pop(size_t size) {
     return p;
 }
 
+/* Takes the block if it is another heap's: it will be sent home. False: hak_block_free() decides. */
+HAK_INLINE bool block_gather(const void *p) {
+    size_t unit;
+    if (!hak_pagemap_find_any(p, &unit))
+        return false;
+    uint32_t tag = hak_pagemap_tag(unit);
+    return tag >= HAK_TAG_CLASS_LIMIT && hak_heap_gather(p, tag);
+}
+
 /* Takes the block if it is the thread's own and its magazine has room. */
 HAK_INLINE bool block_push(void *p, const char *function) {
     if (HAK_CANARY && p)

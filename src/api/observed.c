@@ -204,7 +204,8 @@ static HAK_NOINLINE void miss_free_slow(enum hak_entry entry, void *p, size_t si
 void hak_miss_free(void *p) {
     size_t unit;
     if (HAK_LIKELY(hak_stat_file == NULL)) {
-        hak_block_free(p, HAK_SIZE_UNKNOWN, "free", false);
+        if (!block_gather(p)) /* here, where only the pointer has to outlive it */
+            hak_block_free(p, HAK_SIZE_UNKNOWN, "free", false);
         return;
     }
     struct hakmem_stat_heap *counters = hak_thread.counters;

@@ -283,11 +283,15 @@ static HAK_NOINLINE void accumulator_turn(struct hak_remote *remote, struct reco
     atomic_signal_fence(memory_order_release); /* a fork sees a mask with its own key */
 }
 
-/* False: a double free, the block is in its accumulator already. */
-HAK_INLINE bool remote_gather(struct hak_heap *heap, hak_unit slab, unsigned class_index,
-                              uint32_t index) {
-    struct hak_remote *remote = heap->remote;
+static int32_t remote_cost(unsigned class_index) {
     uint32_t size = hak_size_classes[class_index].size;
+    return (int32_t)(size > REMOTE_BLOCK_COST ? size : REMOTE_BLOCK_COST);
+}
+
+/* False: a double free, the block is in its accumulator already. */
+static HAK_NOINLINE bool remote_gather_slow(struct hak_heap *heap, hak_unit slab,
+                                            unsigned class_index, uint32_t index) {
+    struct hak_remote *remote = heap->remote;
     uint32_t place = record_place(class_index, index);
     struct record *accumulator = &remote->gathered[accumulator_of(slab, place)];
     if (accumulator->slab != slab || accumulator->place != place)
@@ -296,14 +300,30 @@ HAK_INLINE bool remote_gather(struct hak_heap *heap, hak_unit slab, unsigned cla
     if (HAK_UNLIKELY(accumulator->mask & bit))
         return false;
     accumulator->mask |= bit;
-    remote->credit -= (int32_t)(size > REMOTE_BLOCK_COST ? size : REMOTE_BLOCK_COST);
+    remote->credit -= remote_cost(class_index);
     if (HAK_UNLIKELY(remote->credit <= 0))
         hak_remote_post_all(heap);
     return true;
 }
 
+/* Most often the block's word is being gathered already: one bit, without a stack frame. */
+HAK_INLINE bool remote_gather(struct hak_heap *heap, hak_unit slab, unsigned class_index,
+                              uint32_t index) {
+    struct hak_remote *remote = heap->remote;
+    uint32_t place = record_place(class_index, index);
+    struct record *accumulator = &remote->gathered[accumulator_of(slab, place)];
+    uint64_t bit = UINT64_C(1) << (index % 64);
+    int32_t cost = remote_cost(class_index);
+    if (HAK_UNLIKELY(accumulator->slab != slab || accumulator->place != place ||
+                     (accumulator->mask & bit) || remote->credit <= cost))
+        return remote_gather_slow(heap, slab, class_index, index);
+    accumulator->mask |= bit;
+    remote->credit -= cost;
+    return true;
+}
+
 bool hak_heap_gather(const void *p, uint32_t tag) {
-    struct hak_heap *heap = hak_heap_current();
+    struct hak_heap *heap = hak_thread.heap;
     if (heap == NULL || heap->remote == NULL || tag >> HAK_TAG_ID_SHIFT == heap->id)
         return false;
     unsigned class_index = (tag & (HAK_TAG_CLASS_LIMIT - 1)) >> 4;
