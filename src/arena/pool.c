@@ -76,8 +76,6 @@ static struct {
     bool is_purging;                        /* [lock] */
     unsigned purging_count;                 /* [lock] */
     struct purge purging[POOL_PURGE_BATCH]; /* [lock] written by the purging thread only */
-    /* The purging thread's: too much for a small stack. */
-    struct hak_prim_range ranges[HAK_PRIM_RANGES_MAX];
 } g_pool = {.lock = HAK_LOCK_INIT(HAK_RANK_POOL)};
 
 /* 4 MiB: below, a process lives in 4 KiB pages and what it does not touch costs nothing (E4). */
@@ -299,9 +297,12 @@ static size_t purge_detach(enum hak_lane which, struct purge_wish wish) {
     return units;
 }
 
+/* The purging thread's: too much for a small stack. */
+static struct hak_prim_range g_pool_ranges[HAK_PRIM_RANGES_MAX];
+
 /* Calls the kernel for what is listed; false: it refused. Only this thread changes the list. */
 static bool purge_detached(enum hak_cause cause) {
-    struct hak_prim_range *ranges = g_pool.ranges;
+    struct hak_prim_range *ranges = g_pool_ranges;
     const unsigned count = g_pool.purging_count;
     for (unsigned i = 0; i < count; i++)
         ranges[i] = (struct hak_prim_range){hak_unit_address(g_pool.purging[i].first),
