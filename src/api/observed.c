@@ -85,19 +85,15 @@ HAK_INLINE void observed_add(_Atomic uint64_t *counter, uint64_t value) {
     hak_atomic_store_relaxed(counter, hak_atomic_load_relaxed(counter) + value);
 }
 
-static void observed_count_entry(enum hak_entry entry) {
+void hak_observed_call(enum hak_entry entry) {
     if (hak_thread.counters)
         observed_add(&hak_thread.counters->entries[entry], 1);
     else
         hak_atomic_add_relaxed(&hak_stat_file->shared.entries[entry], 1);
 }
 
-void hak_observed_call(enum hak_entry entry) {
-    observed_count_entry(entry);
-}
-
 void hak_observed_request(enum hak_entry entry, size_t size, const void *p) {
-    observed_count_entry(entry);
+    hak_observed_call(entry);
     if (p == NULL) {
         if (hak_thread.counters)
             observed_add(&hak_thread.counters->failures, 1);
@@ -196,7 +192,7 @@ void *hak_miss_alloc(struct hak_block_request request, enum hak_entry entry) {
 
 static HAK_NOINLINE void miss_free_slow(enum hak_entry entry, void *p, size_t size,
                                         bool is_aligned) {
-    observed_count_entry(entry);
+    hak_observed_call(entry);
     hak_observed_free(p);
     hak_block_free(p, size, g_observed_entry_words[entry], is_aligned);
 }
