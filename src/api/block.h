@@ -72,8 +72,9 @@ size_t hak_block_good_size(size_t size, size_t align);
 
 /*
  * Units of the window in which realloc may leave a block alone without a closer look: all, but none before
- * start-up, none with checks=1, and none while the process is observed. A bound, and no flag: the fast path has to compare with one anyway.
- * hak_block_init() sets it, at start-up once options and pagemap are there, after later options, and in a forked child.
+ * start-up, none with checks=1, and none while the process is observed. A bound, and no flag: the fast path
+ * has to compare with one anyway. hak_block_init() sets it, at start-up once options and pagemap are there,
+ * after later options, and in a forked child.
  */
 extern HAK_INTERNAL size_t hak_block_stay_units;
 void hak_block_init(void);

@@ -288,25 +288,25 @@ static int32_t remote_cost(unsigned class_index) {
     return (int32_t)(size > REMOTE_BLOCK_COST ? size : REMOTE_BLOCK_COST);
 }
 
-/* False: a double free, the block is in its accumulator already. */
-static HAK_NOINLINE bool remote_gather_slow(struct hak_heap *heap, hak_unit slab,
-                                            unsigned class_index, uint32_t index) {
+static HAK_NOINLINE bool remote_gather_slow(struct hak_heap *heap, struct record *accumulator,
+                                            hak_unit slab, uint32_t place, uint64_t bit,
+                                            int32_t cost) {
     struct hak_remote *remote = heap->remote;
-    uint32_t place = record_place(class_index, index);
-    struct record *accumulator = &remote->gathered[accumulator_of(slab, place)];
     if (accumulator->slab != slab || accumulator->place != place)
         accumulator_turn(remote, accumulator, slab, place);
-    uint64_t bit = UINT64_C(1) << (index % 64);
     if (HAK_UNLIKELY(accumulator->mask & bit))
         return false;
     accumulator->mask |= bit;
-    remote->credit -= remote_cost(class_index);
+    remote->credit -= cost;
     if (HAK_UNLIKELY(remote->credit <= 0))
         hak_remote_post_all(heap);
     return true;
 }
 
-/* Most often the block's word is being gathered already: one bit, without a stack frame. */
+/*
+ * Most often the block's word is being gathered already: one bit, without a stack frame. False: a double free,
+ * the block is in its accumulator already.
+ */
 HAK_INLINE bool remote_gather(struct hak_heap *heap, hak_unit slab, unsigned class_index,
                               uint32_t index) {
     struct hak_remote *remote = heap->remote;
@@ -316,7 +316,7 @@ HAK_INLINE bool remote_gather(struct hak_heap *heap, hak_unit slab, unsigned cla
     int32_t cost = remote_cost(class_index);
     if (HAK_UNLIKELY(accumulator->slab != slab || accumulator->place != place ||
                      (accumulator->mask & bit) || remote->credit <= cost))
-        return remote_gather_slow(heap, slab, class_index, index);
+        return remote_gather_slow(heap, accumulator, slab, place, bit, cost);
     accumulator->mask |= bit;
     remote->credit -= cost;
     return true;
@@ -353,8 +353,8 @@ static bool remote_has_gathered(const struct hak_heap *heap, hak_unit slab, unsi
 }
 
 /*
- * What hak_heap_gather() did not take: blocks of 4 KiB and more, misuse, and blocks of threads that have nothing to
- * gather them in; they are given it here, for the next time. Who has it does not wait for the owner.
+ * What hak_heap_gather() did not take: blocks of 4 KiB and more, misuse, and blocks of threads that have
+ * nothing to gather them in; they are given it here, for the next time. Who has it does not wait for the owner.
  */
 void hak_heap_free_remote(uint32_t owner_id, unsigned class_index, void *p, const char *function) {
     struct hak_heap *owner = remote_owner(owner_id);
