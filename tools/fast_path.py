@@ -89,7 +89,8 @@ class Case:
             return []
         base = self.library.base
         places = [i.values["pc"] - base for i in self.steps[1:]] + [None]
-        return ["    " + i.listed(following, self.library.name_of, base)
+        pages = set()
+        return ["    " + i.listed(following, self.library.name_of, base, pages)
                 for i, following in zip(self.steps, places)]
 
 

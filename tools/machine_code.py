@@ -3,8 +3,9 @@
 
     is_counted, is_conditional, is_atomic, loads, stores     what fast_path.py counts
     stored_to                                                addresses of its stores, where known
-    listed(following, name_of, base)                         its line in a golden file: `following` is
-        where the path goes on, name_of(address) a variable's name or None, base where the file is loaded
+    listed(following, name_of, base, pages)                  its line in a golden file: `following` is
+        where the path goes on, name_of(address) a variable's name or None, base where the file is loaded,
+        pages the registers that hold a page's address, a set which it keeps
 
 A pair of registers (ldp, stp) is one load or store, as push and pop are; call and ret are none.
 """
@@ -72,7 +73,7 @@ class X86(Instruction):
             self.loads = int(re.match(r"(v?mov|set)", self.name) is None)
             self.stores, self.stored_to = 1, [self.address(self.operands[at])]
 
-    def listed(self, following, name_of, base):
+    def listed(self, following, name_of, base, _pages):
         if match := re.match(r"((?:\w+ )?j\w+) ([0-9a-f]+)", self.text):
             return f"{match[1]} {'on' if int(match[2], 16) == following else 'off'}"
         if match := re.match(r"(.*?)-?0x[0-9a-f]+\(%rip\)(.*?) # ([0-9a-f]+)", self.text):
@@ -117,25 +118,28 @@ class Arm64(Instruction):
             offset <<= int(shift or 0)
         return (self.value(base) + offset) % 2**64
 
-    def listed(self, following, name_of, base):
+    def listed(self, following, name_of, base, pages):
         """A page, and what is added to it, change with each link: they become names."""
-        if match := re.match(r"(b\.\w+|b|cbn?z \w+,|tbn?z \w+, \S+,) ([0-9a-f]+)", self.text):
-            return f"{match[1]} {'on' if int(match[2], 16) == following else 'off'}"
-        if match := re.match(r"adrp \w+,", self.text):
-            return f"{match[0]} page"
-        if match := re.match(r"(bl) [0-9a-f]+ <([^>+]*)", self.text):
-            return f"{match[1]} {match[2]}"
-        if match := re.match(r"(add \w+, (\w+)), #(0x[0-9a-f]+)$", self.text):
-            return self.with_name(match[1], match[2], int(match[3], 0), name_of, base)
-        if self.memory and self.memory[2] and not self.memory[6]:
-            before = f"{self.name} {self.operands[:self.memory.start()]}[{self.memory[1]}"
-            return self.with_name(before, self.memory[1], int(self.memory[2], 0), name_of, base, "]")
-        return self.text
+        def with_name(before, register, offset, after=""):
+            name = name_of(self.value(register) + offset - base) if register in pages else None
+            return f"{before}, {name}{after}" if name else self.text
 
-    def with_name(self, before, register, offset, name_of, base, after=""):
-        page = self.value(register)
-        name = name_of(page + offset - base) if page % 4096 == 0 else None
-        return f"{before}, {name}{after}" if name else self.text
+        line = self.text
+        if match := re.match(r"(b\.\w+|b|cbn?z \w+,|tbn?z \w+, \S+,) ([0-9a-f]+)", self.text):
+            line = f"{match[1]} {'on' if int(match[2], 16) == following else 'off'}"
+        elif match := re.match(r"(bl) [0-9a-f]+ <([^>+]*)", self.text):
+            line = f"{match[1]} {match[2]}"
+        elif match := re.match(r"(add \w+, (\w+)), #(0x[0-9a-f]+)$", self.text):
+            line = with_name(match[1], match[2], int(match[3], 0))
+        elif self.memory and self.memory[2] and not self.memory[6]:
+            before = f"{self.name} {self.operands[:self.memory.start()]}[{self.memory[1]}"
+            line = with_name(before, self.memory[1], int(self.memory[2], 0), "]")
+        written = self.operands.split("[")[0].replace(",", " ").split()
+        pages -= {"x" + w[1:] for w in written}
+        if match := re.match(r"adrp (\w+),", self.text):
+            pages.add(match[1])
+            line = f"{match[0]} page"
+        return line
 
 
 MACHINES = {"x86_64": X86, "aarch64": Arm64}
