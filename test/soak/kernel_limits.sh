@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# test/long/kernel_limits.sh — limits of the whole machine, for a moment. SPDX-License-Identifier: MIT
+# test/soak/kernel_limits.sh — limits of the whole machine, for a moment. SPDX-License-Identifier: MIT
 #
 # Goal: with strict overcommit, with few mappings, in a small control group, the stress programs end well.
 # Method: the setting is changed, the program runs, the old value comes back, whatever happens. All other
-# programs of the machine meet the same limits meanwhile: `dev long` only, and only by root.
+# programs of the machine meet the same limits meanwhile: `dev soak` only, and only by root.
 # usage: HAKTEST_LIB=libhakmem.so.1 HAKTEST_BIN=BUILD kernel_limits.sh     exit status 77: not root
 set -u
 ((EUID == 0)) || { echo "# SKIP not root"; exit 77; }
