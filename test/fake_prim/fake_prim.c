@@ -34,6 +34,8 @@ static struct {
     _Atomic bool is_exit_registered;
     _Atomic bool is_fork_registered;
     atomic_flag lock; /* guards the rest */
+    uint64_t trace;
+    uintptr_t next_place; /* with machine.places */
     size_t mapped;
     size_t mapped_peak;
     size_t range_count;
@@ -49,6 +51,38 @@ static const char *const g_fake_names[FAKE_CALL_COUNT] = {
 static _Thread_local bool t_fake_is_in_hook;
 static _Thread_local bool t_fake_is_undoing; /* a growth was refused, or its undoing was */
 
+/* ---- the trace ---- */
+
+/* splitmix64 (Steele, Lea, Flood 2014): one well-mixed number per seed and call. */
+static uint64_t fake_random(uint64_t seed, uint64_t index) {
+    uint64_t x = seed * UINT64_C(0xD1342543DE82EF95) + (index + 1) * UINT64_C(0x9E3779B97F4A7C15);
+    x = (x ^ (x >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return x ^ (x >> 31);
+}
+
+static void fake_lock(void) {
+    while (atomic_flag_test_and_set_explicit(&g_fake.lock, memory_order_acquire))
+        ;
+}
+
+static void fake_unlock(void) {
+    atomic_flag_clear_explicit(&g_fake.lock, memory_order_release);
+}
+
+static void fake_note(uint64_t what) {
+    fake_lock();
+    g_fake.trace = fake_random(g_fake.trace, what);
+    fake_unlock();
+}
+
+uint64_t fake_prim_trace(void) {
+    fake_lock();
+    uint64_t trace = g_fake.trace;
+    fake_unlock();
+    return trace;
+}
+
 /* ---- the script ---- */
 
 static bool fake_is_memory(enum fake_call call) {
@@ -58,14 +92,6 @@ static bool fake_is_memory(enum fake_call call) {
 static bool fake_is_in_series(enum fake_call call, enum fake_call series) {
     return series == FAKE_ANY || series == call ||
            (series == FAKE_ANY_MEMORY && fake_is_memory(call));
-}
-
-/* splitmix64 (Steele, Lea, Flood 2014): one well-mixed number per seed and call. */
-static uint64_t fake_random(uint64_t seed, uint64_t index) {
-    uint64_t x = seed * UINT64_C(0xD1342543DE82EF95) + (index + 1) * UINT64_C(0x9E3779B97F4A7C15);
-    x = (x ^ (x >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-    x = (x ^ (x >> 27)) * UINT64_C(0x94D049BB133111EB);
-    return x ^ (x >> 31);
 }
 
 static void fake_check_locks(enum fake_call call);
@@ -84,7 +110,10 @@ void fake_prim_on(enum fake_call call, void (*hook)(void)) {
 }
 
 /* Counts the call in each series it belongs to; the error it shall fail with, or 0. */
-static int fake_script_answer(enum fake_call call) {
+static int fake_script_answer(enum fake_call call, const void *addr, size_t size) {
+    fake_note(call);
+    fake_note((uintptr_t)addr);
+    fake_note(size);
     fake_check_locks(call);
     fake_run_hook(call);
     static const int by_turns[] = {ENOMEM, EAGAIN, EINVAL, EPERM};
@@ -124,6 +153,7 @@ unsigned long fake_prim_failures(enum fake_call series) {
 }
 
 static int fake_answer(enum fake_call call, int error) {
+    fake_note((uint64_t)error);
     if (call == FAKE_MAP || call == FAKE_PROTECT || call == FAKE_UNMAP)
         t_fake_is_undoing = error != 0;
     for (int series = 0; error && series < FAKE_SERIES_COUNT; series++) {
@@ -164,15 +194,6 @@ static bool fake_is_paged(uintptr_t addr, size_t size) {
 }
 
 /* ---- what is mapped ---- */
-
-static void fake_lock(void) {
-    while (atomic_flag_test_and_set_explicit(&g_fake.lock, memory_order_acquire))
-        ;
-}
-
-static void fake_unlock(void) {
-    atomic_flag_clear_explicit(&g_fake.lock, memory_order_release);
-}
 
 /* The range that holds all of [addr, addr + size), or NULL. */
 static struct fake_range *range_find_locked(uintptr_t addr, size_t size) {
@@ -272,6 +293,27 @@ void fake_prim_reset_peak(void) {
 /* ---- prim.h: memory ---- */
 
 /*
+ * With places from a seed: one after the other, a page apart, from a terabyte on that no kernel chooses by
+ * itself. Of an address space that starts there a sanitizer's own parts lie elsewhere.
+ */
+enum { FAKE_PLACES_SHIFT = 45 };
+
+static uintptr_t fake_places_begin(void) {
+    uint64_t gib = fake_random(g_fake.machine.places, 0) % 4096;
+    return ((uintptr_t)1 << FAKE_PLACES_SHIFT) + (uintptr_t)(gib << 30);
+}
+
+static int fake_map_at_next_place(size_t size, enum hak_access access, void **out) {
+    fake_lock();
+    if (g_fake.next_place == 0) /* beyond the window, which is laid around the hint */
+        g_fake.next_place = fake_places_begin() + ((uintptr_t)8 << 40);
+    void *place = (void *)g_fake.next_place;
+    g_fake.next_place += size + fake_page_size();
+    fake_unlock();
+    return real_hak_prim_map(place, size, access, out);
+}
+
+/*
  * A kernel that chooses promises its page and no more: the place is always an odd multiple of the
  * pretended OS page, never the 2 MiB boundary that real kernels like to choose.
  */
@@ -295,15 +337,18 @@ static int fake_map_anywhere(size_t size, enum hak_access access, void **out) {
 }
 
 int hak_prim_map(void *wanted, size_t size, enum hak_access access, void **out) {
-    int error = fake_script_answer(FAKE_MAP);
+    int error = fake_script_answer(FAKE_MAP, wanted, size);
     if (error)
         return fake_answer(FAKE_MAP, error);
     if (!fake_is_paged((uintptr_t)wanted, size))
         return fake_breach(FAKE_MAP, "not whole OS pages", (uintptr_t)wanted, size);
     if (!fake_charge(size))
         return fake_answer(FAKE_MAP, ENOMEM);
-    error = wanted ? real_hak_prim_map(wanted, size, access, out)
-                   : fake_map_anywhere(size, access, out);
+    if (wanted)
+        error = real_hak_prim_map(wanted, size, access, out);
+    else
+        error = g_fake.machine.places ? fake_map_at_next_place(size, access, out)
+                                      : fake_map_anywhere(size, access, out);
     if (error) {
         fake_discharge(size);
         return fake_answer(FAKE_MAP, error);
@@ -316,7 +361,7 @@ int hak_prim_map(void *wanted, size_t size, enum hak_access access, void **out) 
 
 int hak_prim_unmap(void *addr, size_t size) {
     uintptr_t start = (uintptr_t)addr;
-    int error = fake_script_answer(FAKE_UNMAP);
+    int error = fake_script_answer(FAKE_UNMAP, addr, size);
     if (error)
         return fake_answer(FAKE_UNMAP, error);
     if (!fake_is_paged(start, size))
@@ -339,7 +384,7 @@ int hak_prim_unmap(void *addr, size_t size) {
 }
 
 int hak_prim_protect(void *addr, size_t size, enum hak_access access) {
-    int error = fake_script_answer(FAKE_PROTECT);
+    int error = fake_script_answer(FAKE_PROTECT, addr, size);
     if (error)
         return fake_answer(FAKE_PROTECT, error);
     if (!fake_is_paged((uintptr_t)addr, size))
@@ -350,7 +395,7 @@ int hak_prim_protect(void *addr, size_t size, enum hak_access access) {
 }
 
 int hak_prim_purge(void *addr, size_t size) {
-    int error = fake_script_answer(FAKE_PURGE);
+    int error = fake_script_answer(FAKE_PURGE, addr, size);
     if (error)
         return fake_answer(FAKE_PURGE, error);
     if (!fake_is_paged((uintptr_t)addr, size))
@@ -361,7 +406,7 @@ int hak_prim_purge(void *addr, size_t size) {
 }
 
 int hak_prim_purge_ranges(const struct hak_prim_range *ranges, size_t count) {
-    int error = fake_script_answer(FAKE_PURGE_RANGES);
+    int error = fake_script_answer(FAKE_PURGE_RANGES, count ? ranges->start : NULL, count);
     if (error)
         return fake_answer(FAKE_PURGE_RANGES, error);
     for (size_t i = 0; i < count; i++) {
@@ -377,7 +422,7 @@ int hak_prim_purge_ranges(const struct hak_prim_range *ranges, size_t count) {
 }
 
 int hak_prim_advise_huge(void *addr, size_t size) {
-    int error = fake_script_answer(FAKE_HUGE);
+    int error = fake_script_answer(FAKE_HUGE, addr, size);
     if (error)
         return fake_answer(FAKE_HUGE, error);
     if (!fake_is_paged((uintptr_t)addr, size))
@@ -405,7 +450,7 @@ static int fake_refuse_move(void *target, size_t size, int error) {
 
 /* The old range leaves the books, and with it its bytes; the target is in them already. */
 int hak_prim_move(void *addr, size_t old_size, void *target, size_t new_size) {
-    int error = fake_script_answer(FAKE_MOVE);
+    int error = fake_script_answer(FAKE_MOVE, target, new_size);
     if (error)
         return fake_refuse_move(target, new_size, error);
     uintptr_t start = (uintptr_t)addr;
@@ -424,7 +469,7 @@ int hak_prim_move(void *addr, size_t old_size, void *target, size_t new_size) {
 }
 
 int hak_prim_extend(void *addr, size_t old_size, size_t new_size) {
-    int error = fake_script_answer(FAKE_EXTEND);
+    int error = fake_script_answer(FAKE_EXTEND, addr, new_size);
     if (error)
         return fake_answer(FAKE_EXTEND, error);
     uintptr_t start = (uintptr_t)addr;
@@ -453,7 +498,7 @@ size_t hak_prim_page_size(void) {
 }
 
 int hak_prim_address_space_limit(size_t *out) {
-    int error = fake_script_answer(FAKE_LIMIT);
+    int error = fake_script_answer(FAKE_LIMIT, NULL, 0);
     if (error)
         return fake_answer(FAKE_LIMIT, error);
     if (g_fake.machine.address_limit == 0)
@@ -463,7 +508,9 @@ int hak_prim_address_space_limit(size_t *out) {
 }
 
 uintptr_t hak_prim_address_hint(void) {
-    return g_fake.machine.has_no_hint ? 0 : real_hak_prim_address_hint();
+    if (g_fake.machine.has_no_hint)
+        return 0;
+    return g_fake.machine.places ? fake_places_begin() : real_hak_prim_address_hint();
 }
 
 uint64_t hak_prim_clock_ms(void) {
@@ -492,7 +539,7 @@ static int fake_group_file(const char *path, char *buffer, size_t capacity, size
 }
 
 int hak_prim_read_file(const char *path, char *buffer, size_t capacity, size_t *size) {
-    int error = fake_script_answer(FAKE_READ_FILE);
+    int error = fake_script_answer(FAKE_READ_FILE, NULL, 0);
     if (error == 0)
         error = atomic_load(&g_fake.group_limit)
                     ? fake_group_file(path, buffer, capacity, size)
@@ -501,36 +548,36 @@ int hak_prim_read_file(const char *path, char *buffer, size_t capacity, size_t *
 }
 
 int hak_prim_write_file(const char *path, const char *text, size_t size) {
-    int error = fake_script_answer(FAKE_WRITE_FILE);
+    int error = fake_script_answer(FAKE_WRITE_FILE, NULL, size);
     return fake_answer(FAKE_WRITE_FILE, error ? error : real_hak_prim_write_file(path, text, size));
 }
 
 /* ---- prim.h: the file of an observed process ---- */
 
 int hak_prim_file_make(const char *path, int *file) {
-    int error = fake_script_answer(FAKE_FILE_MAKE);
+    int error = fake_script_answer(FAKE_FILE_MAKE, NULL, 0);
     return fake_answer(FAKE_FILE_MAKE, error ? error : real_hak_prim_file_make(path, file));
 }
 
 int hak_prim_file_open(const char *path, int *file) {
-    int error = fake_script_answer(FAKE_FILE_OPEN);
+    int error = fake_script_answer(FAKE_FILE_OPEN, NULL, 0);
     return fake_answer(FAKE_FILE_OPEN, error ? error : real_hak_prim_file_open(path, file));
 }
 
 int hak_prim_file_reserve(int file, size_t offset, size_t size) {
-    int error = fake_script_answer(FAKE_FILE_RESERVE);
+    int error = fake_script_answer(FAKE_FILE_RESERVE, NULL, size);
     return fake_answer(FAKE_FILE_RESERVE,
                        error ? error : real_hak_prim_file_reserve(file, offset, size));
 }
 
 int hak_prim_file_size_limit(size_t *out) {
-    int error = fake_script_answer(FAKE_FILE_LIMIT);
+    int error = fake_script_answer(FAKE_FILE_LIMIT, NULL, 0);
     return fake_answer(FAKE_FILE_LIMIT, error ? error : real_hak_prim_file_size_limit(out));
 }
 
 /* In the place of another mapping of the same size, or as one more in the books. */
 int hak_prim_map_file(int file, size_t offset, size_t size, void *wanted, void **out) {
-    int error = fake_script_answer(FAKE_MAP_FILE);
+    int error = fake_script_answer(FAKE_MAP_FILE, wanted, size);
     if (error)
         return fake_answer(FAKE_MAP_FILE, error);
     if (!fake_is_paged((uintptr_t)wanted, size) || offset % fake_page_size() != 0)
@@ -553,7 +600,7 @@ int hak_prim_map_file(int file, size_t offset, size_t size, void *wanted, void *
 }
 
 int hak_prim_peak_rss_kib(uint64_t *out) {
-    int error = fake_script_answer(FAKE_PEAK_RSS);
+    int error = fake_script_answer(FAKE_PEAK_RSS, NULL, 0);
     return fake_answer(FAKE_PEAK_RSS, error ? error : real_hak_prim_peak_rss_kib(out));
 }
 
@@ -562,7 +609,7 @@ void fake_prim_advance_clock(uint64_t ms) {
 }
 
 int hak_prim_thread_exit_register(void (*run)(void *value)) {
-    int error = fake_script_answer(FAKE_EXIT_REGISTER);
+    int error = fake_script_answer(FAKE_EXIT_REGISTER, NULL, 0);
     if (error)
         return fake_answer(FAKE_EXIT_REGISTER, error);
     if (atomic_exchange(&g_fake.is_exit_registered, true))
@@ -571,12 +618,12 @@ int hak_prim_thread_exit_register(void (*run)(void *value)) {
 }
 
 int hak_prim_thread_exit_arm(void *value) {
-    int error = fake_script_answer(FAKE_EXIT_ARM);
+    int error = fake_script_answer(FAKE_EXIT_ARM, NULL, 0);
     return fake_answer(FAKE_EXIT_ARM, error ? error : real_hak_prim_thread_exit_arm(value));
 }
 
 int hak_prim_fork_register(void (*prepare)(void), void (*parent)(void), void (*child)(void)) {
-    int error = fake_script_answer(FAKE_FORK_REGISTER);
+    int error = fake_script_answer(FAKE_FORK_REGISTER, NULL, 0);
     if (error)
         return fake_answer(FAKE_FORK_REGISTER, error);
     if (atomic_exchange(&g_fake.is_fork_registered, true))
@@ -591,9 +638,10 @@ int hak_prim_fork_register(void (*prepare)(void), void (*parent)(void), void (*c
 void fake_prim_describe(char text[FAKE_PRIM_TEXT_SIZE], struct fake_machine machine,
                         struct fake_script script) {
     snprintf(text, FAKE_PRIM_TEXT_SIZE,
-             FAKE_PRIM_VARIABLE "=%zu %zu %d %d %lu %lu %u %" PRIu64 " %d", machine.page_size,
-             machine.address_limit, machine.has_no_hint, (int)script.series, script.first,
-             script.count, script.random_permille, script.seed, script.error);
+             FAKE_PRIM_VARIABLE "=%zu %zu %d %" PRIu64 " %d %lu %lu %u %" PRIu64 " %d",
+             machine.page_size, machine.address_limit, machine.has_no_hint, machine.places,
+             (int)script.series, script.first, script.count, script.random_permille, script.seed,
+             script.error);
 }
 
 /* Before the library's own constructor, which has no priority and so comes after all that have. */
@@ -605,10 +653,11 @@ __attribute__((constructor(101))) static void fake_prim_from_environment(void) {
     int series;
     if (text == NULL)
         return;
-    int count = sscanf(text, "%zu %zu %d %d %lu %lu %u %" SCNu64 " %d", &machine.page_size,
-                       &machine.address_limit, &has_no_hint, &series, &script.first, &script.count,
-                       &script.random_permille, &script.seed, &script.error);
-    if (count != 9 || series < 0 || series >= FAKE_SERIES_COUNT) {
+    int count =
+        sscanf(text, "%zu %zu %d %" SCNu64 " %d %lu %lu %u %" SCNu64 " %d", &machine.page_size,
+               &machine.address_limit, &has_no_hint, &machine.places, &series, &script.first,
+               &script.count, &script.random_permille, &script.seed, &script.error);
+    if (count != 10 || series < 0 || series >= FAKE_SERIES_COUNT) {
         fprintf(stderr, "# fake_prim: cannot read %s=%s\n", FAKE_PRIM_VARIABLE, text);
         abort();
     }

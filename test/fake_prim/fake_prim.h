@@ -66,6 +66,8 @@ struct fake_machine {
     size_t page_size;     /* bytes: 4, 16 or 64 KiB; 0: the real one */
     size_t address_limit; /* bytes that may be mapped at a time, told like RLIMIT_AS; 0: the real */
     bool has_no_hint;     /* no quiet place is known: the kernel chooses */
+    uint64_t
+        places; /* a seed: the fake chooses all places, the same each time; 0: the kernel does */
 };
 
 /* Starts a script: numbers of calls and failures begin at 0 again. */
@@ -75,6 +77,12 @@ void fake_prim_play(struct fake_script script);
 unsigned long fake_prim_calls(enum fake_call series);
 /* Those that returned an error, whoever refused: script, machine or system. */
 unsigned long fake_prim_failures(enum fake_call series);
+
+/*
+ * A hash of all calls since the process started: which, in what order, with what addresses and sizes, how
+ * answered. With `places` and one thread the same program gives the same.
+ */
+uint64_t fake_prim_trace(void);
 
 /*
  * Runs `hook` inside each call of that kind, before the kernel is asked, in the thread that makes it;

@@ -44,6 +44,7 @@ struct fault_report {
     char doing[60];                         /* what the child was at, for a crash or a hang */
     unsigned long calls[FAKE_SERIES_COUNT]; /* made in the part under test */
     unsigned long nulls;                    /* allocations that failed, rightly */
+    uint64_t trace;                         /* fake_prim_trace() at the end */
 };
 
 static struct fault_report *g_fault;

@@ -41,7 +41,8 @@ static struct {
     uint64_t random;
     _Atomic unsigned long nulls;
     _Atomic uint64_t next_seed;
-    bool has_epochs; /* work_under() lets epochs pass as well; the clock must stand still */
+    bool has_epochs;     /* work_under() lets epochs pass as well; the clock must stand still */
+    bool has_no_threads; /* the order of calls is the same each time */
 } g_work;
 
 /* ---- marks ---- */
@@ -265,6 +266,8 @@ static inline void *work_thread_main(void *argument) {
 }
 
 static inline void work_threads(void) {
+    if (g_work.has_no_threads)
+        return;
     fault_doing("threads");
     static struct work_thread threads[WORK_THREADS];
     pthread_barrier_t barrier;
