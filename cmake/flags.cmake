@@ -54,6 +54,10 @@ target_compile_options(hak_core INTERFACE
   -fPIC -fvisibility=hidden -fno-builtin -ftls-model=initial-exec -fno-semantic-interposition
   -fexceptions)
 target_link_libraries(hak_core INTERFACE hak_configuration hak_warnings)
+# The library alone is counted, not its tests; by several threads at once.
+if(HAKMEM_COVERAGE)
+  target_compile_options(hak_core INTERFACE --coverage -fprofile-update=atomic -fprofile-abs-path)
+endif()
 
 # Debian's musl-gcc comes without the kernel's headers: lend it those, and nothing else, of glibc's.
 if(HAKMEM_PORT)

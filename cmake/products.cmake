@@ -29,7 +29,7 @@ endfunction()
 hak_add_flavour(prefixed HAK_OVERRIDE=0)
 hak_add_library(hakmem_prefixed_static hakmem-prefixed STATIC prefixed)
 
-if(NOT HAKMEM_SANITIZE)
+if(NOT HAKMEM_SANITIZE AND NOT HAKMEM_COVERAGE)
   hak_add_flavour(override HAK_OVERRIDE=1)
   hak_add_library(hakmem_shared hakmem SHARED override)
 endif()

@@ -24,6 +24,14 @@ set(HAK_SANITIZER_ENVIRONMENT
   "ASAN_OPTIONS=abort_on_error=1:detect_stack_use_after_return=1"
   "UBSAN_OPTIONS=print_stacktrace=1" "TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1")
 
+# Children that end by _exit() or abort() say what they counted before.
+if(HAKMEM_COVERAGE)
+  add_library(hak_coverage_flush OBJECT coverage/coverage_flush.c)
+  target_link_libraries(hak_coverage_flush PRIVATE hak_warnings)
+  target_link_options(hak_cmocka INTERFACE --coverage -Wl,--wrap=_exit,--wrap=abort)
+  target_sources(hak_cmocka INTERFACE $<TARGET_OBJECTS:hak_coverage_flush>)
+endif()
+
 # hak_add_inside_test(<suite> <name> <source> <objects...>): one cmocka program.
 function(hak_add_inside_test suite name source)
   hak_add_test_program(${suite}_${name} ${source} ${ARGN})
