@@ -16,6 +16,7 @@
 #include "large/big.h"
 #include "large/span.h"
 #include "options/options.h"
+#include "prim/prim.h"
 
 /* ---- what a pointer is ---- */
 
@@ -252,7 +253,8 @@ size_t hak_block_good_size(size_t size, size_t align) {
     if (class_index)
         return hak_size_classes[class_index].size - HAK_BLOCK_TAIL;
     bool is_large = carried <= BLOCK_LARGE_MAX && align <= HAK_LARGE_ALIGN_MAX;
-    size_t granule = is_large ? HAK_SPAN_GRANULE : hak_vm_page_size();
+    size_t granule =
+        is_large ? HAK_SPAN_GRANULE : hak_prim_page_size(); /* vm may not know it yet */
     return hak_align_up(carried, granule) - HAK_BLOCK_TAIL;
 }
 

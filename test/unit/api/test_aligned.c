@@ -130,6 +130,18 @@ static void test_impossible(void **state) {
     CHECK_EQUAL(hakmem_nallocx((size_t)PTRDIFF_MAX + 1, 0), 0);
 }
 
+/* A constructor of the program's may ask before anything of ours has run. */
+static size_t g_good_before_start;
+
+__attribute__((constructor(101))) static void ask_before_start(void) {
+    g_good_before_start = hakmem_nallocx(100 * HAK_MIB + 1, 0);
+}
+
+static void test_good_before_start(void **state) {
+    CHECK(g_good_before_start > 100 * HAK_MIB);
+    CHECK_EQUAL(g_good_before_start, hakmem_nallocx(100 * HAK_MIB + 1, 0));
+}
+
 static void test_pages(void **state) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     for (size_t size = 0; size < 4 * page; size += 511) {
@@ -162,9 +174,13 @@ static void test_realloc_of_aligned(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alignments),     cmocka_unit_test(test_neighbours),
-        cmocka_unit_test(test_bad_alignments), cmocka_unit_test(test_impossible),
-        cmocka_unit_test(test_pages),          cmocka_unit_test(test_realloc_of_aligned),
+        cmocka_unit_test(test_alignments),
+        cmocka_unit_test(test_neighbours),
+        cmocka_unit_test(test_bad_alignments),
+        cmocka_unit_test(test_impossible),
+        cmocka_unit_test(test_pages),
+        cmocka_unit_test(test_realloc_of_aligned),
+        cmocka_unit_test(test_good_before_start),
     };
     harness_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
