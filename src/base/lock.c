@@ -168,6 +168,10 @@ void hak_lock_fork_end(void) {
     hak_atomic_store_relaxed(&g_lock.forking_thread, 0);
 }
 
+bool hak_lock_is_forking(void) {
+    return lock_is_forking();
+}
+
 void hak_lock_reset(struct hak_lock *lock) {
     lock_note_release(lock);
     hak_atomic_store_relaxed(&lock->state, LOCK_FREE);

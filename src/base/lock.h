@@ -53,6 +53,8 @@ void hak_lock_acquire_for_fork(struct hak_lock *lock) HAK_ACQUIRES(lock);
 /* The forking thread holds every lock between these. */
 void hak_lock_fork_begin(void);
 void hak_lock_fork_end(void);
+/* Is the caller between the two, in an atfork handler of another library? */
+bool hak_lock_is_forking(void);
 /* Child: the lock's holder does not exist here; forget it. */
 void hak_lock_reset(struct hak_lock *lock);
 

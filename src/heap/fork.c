@@ -6,6 +6,14 @@
  * written before the top. In the child the other threads do not exist: their heaps become orphans,
  * magazines as they are. Until our parent or child handler runs, the forking thread passes through
  * locks freely: handlers of other libraries run in between and allocate.
+ *
+ * Such a handler may even fork. Then the locks stay with the thread until its outermost fork is over, in
+ * each process it is in by then:
+ *
+ *   prepare           depth 1: takes the locks
+ *     prepare         depth 2
+ *     parent | child  depth 1: has the locks still | again, after the child's work
+ *   parent | child    depth 0: sets them free
  */
 
 #include "heap/fork.h"
@@ -26,13 +34,15 @@
 static struct {
     _Atomic uint32_t generation;      /* [A] */
     _Atomic(void (*)(void)) on_child; /* [A] NULL: nobody wants to know */
+    unsigned depth;                   /* forks within forks; the thread that holds all locks */
+    bool is_in_child;                 /* likewise: on_child is due when they are free */
 } g_fork;
 
 uint32_t hak_fork_generation(void) {
     return hak_atomic_load_relaxed(&g_fork.generation);
 }
 
-static void fork_prepare(void) {
+static void fork_take_locks(void) {
     hak_registry_fork_prepare();
     hak_big_fork_prepare();
     hak_meta_fork_prepare();
@@ -42,7 +52,7 @@ static void fork_prepare(void) {
     hak_lock_fork_begin();
 }
 
-static void fork_parent(void) {
+static void fork_free_locks(void) {
     hak_lock_fork_end();
     hak_share_fork_parent();
     hak_vm_fork_parent();
@@ -52,7 +62,8 @@ static void fork_parent(void) {
     hak_registry_fork_parent();
 }
 
-static void fork_child(void) {
+/* Afterwards all locks are free. */
+static void fork_clean_child(void) {
     hak_lock_fork_end();
     bool was_observed = hak_stat_file != NULL;
     hak_share_fork_child(); /* first: until then counters are the parent's */
@@ -68,9 +79,37 @@ static void fork_child(void) {
     }
     hak_heap_purge_fork_child();
     hak_atomic_add_relaxed(&g_fork.generation, 1);
+}
+
+static void fork_tell_child(void) {
+    g_fork.is_in_child = false;
     void (*on_child)(void) = hak_atomic_load_relaxed(&g_fork.on_child);
     if (on_child)
         on_child();
+}
+
+static void fork_prepare(void) {
+    if (!hak_lock_is_forking())
+        fork_take_locks();
+    g_fork.depth++;
+}
+
+static void fork_parent(void) {
+    bool is_in_child = g_fork.is_in_child;
+    if (--g_fork.depth > 0)
+        return;
+    fork_free_locks();
+    if (is_in_child) /* of a handler's fork, which went on into the fork around it */
+        fork_tell_child();
+}
+
+static void fork_child(void) {
+    fork_clean_child();
+    g_fork.is_in_child = true;
+    if (--g_fork.depth > 0)
+        fork_take_locks();
+    else
+        fork_tell_child();
 }
 
 void hak_fork_on_child(void (*run)(void)) {

@@ -219,6 +219,92 @@ static void test_other_handlers(void **state) {
     harness_expect_well(fork_with_library, NULL);
 }
 
+/* ---- handlers that fork ---- */
+
+enum { FORKER_STATUS = 7, FORKER_ALARM_S = 30 };
+
+static struct {
+    int nested;     /* forks by handlers that this process comes from or made */
+    bool is_nested; /* the handlers' own fork runs handlers, too: once is enough */
+    bool goes_on;   /* its child returns from the handler, and so into the outer fork */
+} g_forker;
+
+/* Everything that needs a lock of each module, in whatever process this is. */
+static void forker_use(void) {
+    uint64_t random = 9;
+    for (int i = 0; i < 300; i++)
+        churn(&random);
+    library_use();
+}
+
+static void forker_fork(void) {
+    if (g_forker.is_nested)
+        return;
+    g_forker.is_nested = true;
+    forker_use();
+    pid_t child = fork();
+    CHECK(child >= 0);
+    g_forker.nested++;
+    forker_use();
+    if (child == 0 && !g_forker.goes_on) {
+        hak_heap_trim();
+        _exit(FORKER_STATUS);
+    }
+    int status = FORKER_STATUS << 8;
+    if (child > 0)
+        CHECK(waitpid(child, &status, 0) == child);
+    CHECK_EQUAL(status, FORKER_STATUS << 8);
+    g_forker.is_nested = false;
+}
+
+static void *forker_churn(void *argument) {
+    uint64_t random = (uintptr_t)argument;
+    for (int i = 0; i < 500; i++)
+        churn(&random);
+    return NULL;
+}
+
+/* All locks are free, in the parent, its child, and what their handlers forked: a thread can use all. */
+static void forker_check(void) {
+    forker_use();
+    if (!HARNESS_IS_TSAN)
+        harness_join(harness_thread(forker_churn, (void *)3));
+    hak_heap_trim();
+    CHECK_EQUAL(hak_lock_held_count(), 0);
+}
+
+static void fork_with_forker(void *argument) {
+    bool goes_on = *(const bool *)argument;
+    CHECK(pthread_atfork(forker_fork, forker_fork, forker_fork) == 0);
+    heap_use_start(7, 63);
+    CHECK_EQUAL(hak_fork_init(), 0);
+    g_forker.goes_on = goes_on;
+    alarm(FORKER_ALARM_S);
+    forker_check();
+    pid_t outside = getpid();
+    pid_t child = fork();
+    CHECK(child >= 0);
+    g_forker.is_nested = true;
+    forker_check();
+    if (child == 0 || getpid() != outside)
+        _exit(child == 0 && g_forker.nested == 0 ? 1 : FORKER_STATUS);
+    int status = -1;
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK_EQUAL(status, FORKER_STATUS << 8);
+    CHECK_EQUAL(g_forker.nested, 2);
+}
+
+/*
+ * Registered before ours, so they fork while this thread holds all locks; the fork in between must
+ * neither wait for them nor set them free, in the parent or in its children.
+ */
+static void test_handlers_that_fork(void **state) {
+    bool goes_on = false;
+    harness_expect_well(fork_with_forker, &goes_on);
+    goes_on = true;
+    harness_expect_well(fork_with_forker, &goes_on);
+}
+
 /* In a thread of its own, which had no heap, while another has one. */
 static void *fork_in_thread(void *argument) {
     CHECK(hak_heap_current() == NULL);
@@ -304,7 +390,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_under_load),     cmocka_unit_test(test_alone),
         cmocka_unit_test(test_other_handlers), cmocka_unit_test(test_from_new_thread),
-        cmocka_unit_test(test_beside_big),
+        cmocka_unit_test(test_beside_big),     cmocka_unit_test(test_handlers_that_fork),
     };
     harness_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
