@@ -13,6 +13,7 @@
 #include "prim/linux/process.c"
 #include "prim/linux/thread.c"
 
+#include "base/audit.c"
 #include "base/fatal.c"
 #include "base/lock.c"
 #include "base/log.c"
@@ -35,6 +36,7 @@
 
 #include "slab/size_class.c"
 #include "slab/slab.c"
+#include "slab/slab_audit.c"
 
 #include "large/big.c"
 #include "large/big_cache.c"
@@ -42,6 +44,7 @@
 #include "large/span.c"
 
 #include "heap/fork.c"
+#include "heap/heap_audit.c"
 #include "heap/lifecycle.c"
 #include "heap/magazine.c"
 #include "heap/purge.c"
@@ -55,6 +58,7 @@
 
 #include "api/aligned.c"
 #include "api/block.c"
+#include "api/check.c"
 #include "api/entry.c"
 #include "api/info.c"
 #include "api/observed.c"

@@ -93,13 +93,17 @@ static bool start_slow(void) {
     return hak_atomic_load_relaxed(&g_start.is_ready);
 }
 
+bool hak_is_started(void) {
+    return hak_atomic_load_acquire(&g_start.is_ready);
+}
+
 bool hak_start(void) {
-    return HAK_LIKELY(hak_atomic_load_acquire(&g_start.is_ready)) || start_slow();
+    return HAK_LIKELY(hak_is_started()) || start_slow();
 }
 
 /* Early, so that our fork handlers are the first registered: prepare then runs last. */
 __attribute__((constructor)) static void start_at_load(void) {
-    hak_start();
+    start_slow(); /* to look first, as hak_start() does, costs a page fault more: read, then write */
     if (!g_start.has_environment) {
         start_options();
         start_observing();

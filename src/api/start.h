@@ -10,4 +10,7 @@
  */
 bool hak_start(void);
 
+/* Has that been done? Takes no lock. */
+bool hak_is_started(void);
+
 #endif

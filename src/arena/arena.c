@@ -166,3 +166,40 @@ unsigned hak_arena_inner_meta(hak_unit first, uint32_t count,
     }
     return ranges;
 }
+
+/* ---- looking ---- */
+
+HAK_AUDIT const struct hak_arena *hak_arena_find(hak_unit unit) {
+    if (unit >= hak_pagemap_unit_count_all)
+        return NULL;
+    return hak_arenas
+        .list[hak_atomic_load_relaxed(&hak_arenas.of_superslab[unit / HAK_SUPERSLAB_UNITS])];
+}
+
+static HAK_AUDIT bool arena_is_booked(const struct hak_arena *arena) {
+    void *start;
+    size_t size;
+    for (uint32_t line = 0; hak_vm_book_line(line, &start, &size); line++) {
+        if (start == hak_unit_address(arena->first_unit))
+            return size == (arena->end - arena->first_unit) * HAK_UNIT_SIZE;
+    }
+    return false;
+}
+
+HAK_AUDIT void hak_arena_audit(struct hak_audit *audit, uint32_t number) {
+    const struct hak_arena *arena = hak_arenas.list[number];
+    struct hak_place place = {"arena", (uintptr_t)arena, 0, 0};
+    bool has_order = arena->first_unit < arena->begin && arena->begin <= arena->frontier &&
+                     arena->frontier <= arena->committed && arena->committed <= arena->end;
+    hak_audit_expect(audit, &place, "first < begin <= frontier <= committed <= end", has_order, 1);
+    hak_audit_expect(audit, &place, "it lies where its first unit says",
+                     (uintptr_t)hak_unit_address(arena->first_unit), (uintptr_t)arena);
+    hak_audit_expect(audit, &place, "its addresses are booked", arena_is_booked(arena), 1);
+    for (hak_unit unit = arena->first_unit; unit < arena->end; unit += HAK_SUPERSLAB_UNITS)
+        hak_audit_expect(
+            audit, &place, "number of the arena of its superslabs",
+            hak_atomic_load_relaxed(&hak_arenas.of_superslab[unit / HAK_SUPERSLAB_UNITS]), number);
+    for (hak_unit unit = arena->first_unit; unit < arena->begin; unit++)
+        hak_audit_expect(audit, &place, "tag of its own units", hak_pagemap_look(unit),
+                         HAK_KIND_META);
+}

@@ -24,6 +24,7 @@
 
 #include "arena/pagemap.h"
 #include "arena/unit.h"
+#include "base/audit.h"
 #include "base/compiler.h"
 #include "prim/prim.h"
 
@@ -63,6 +64,9 @@ HAK_INLINE struct hak_arena *hak_arena_of(hak_unit unit) {
         .list[hak_atomic_load_relaxed(&hak_arenas.of_superslab[unit / HAK_SUPERSLAB_UNITS])];
 }
 
+/* The arena of any unit; NULL: it lies in none. Pool's lock held. */
+const struct hak_arena *hak_arena_find(hak_unit unit);
+
 HAK_INLINE void *hak_arena_descriptor(const struct hak_arena *arena, hak_unit unit) {
     return (void *)(arena->descriptor_bias + (uintptr_t)unit * HAK_DESCRIPTOR_SIZE);
 }
@@ -92,6 +96,9 @@ struct hak_arena *hak_arena_create(uint32_t unit_count, enum hak_lane lane);
 enum { HAK_ARENA_META_RANGES = 1 + HAK_BITMAP_LINES };
 unsigned hak_arena_inner_meta(hak_unit first, uint32_t count,
                               struct hak_prim_range out[HAK_ARENA_META_RANGES]);
+
+/* Does the arena lie as it should: its borders, its superslabs, its own units? All locks held. */
+void hak_arena_audit(struct hak_audit *audit, uint32_t number);
 
 /* Makes units below `end` usable, in growing steps. Pool's lock held. False: no memory. */
 bool hak_arena_commit(struct hak_arena *arena, hak_unit end);

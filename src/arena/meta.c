@@ -99,6 +99,44 @@ size_t hak_meta_bytes(void) {
     return bytes;
 }
 
+static HAK_AUDIT bool meta_is_ours(const void *memory) {
+    size_t unit;
+    return hak_pagemap_find_any(memory, &unit) && hak_pagemap_look((hak_unit)unit) == HAK_KIND_META;
+}
+
+/* Circles are found as Brent does it (1980): by a piece that is remembered for twice as long each time. */
+static HAK_AUDIT void meta_audit_list(struct hak_audit *audit, unsigned list) {
+    size_t size = (size_t)1 << (list + META_SMALLEST_LOG2);
+    const struct meta_free *remembered = NULL;
+    size_t step = 0;
+    for (const struct meta_free *piece = g_meta.lists[list]; piece; piece = piece->next) {
+        struct hak_place place = {"free metadata", (uintptr_t)piece, (uint32_t)size, 0};
+        bool is_sound =
+            meta_is_ours(piece) && (uintptr_t)piece % hak_min(size, HAK_CACHE_LINE) == 0;
+        if (!hak_audit_expect(audit, &place, "it is a piece of hakmem's own memory", is_sound, 1) ||
+            !hak_audit_expect(audit, &place, "its list ends", piece == remembered, 0))
+            return;
+        if (hak_is_power_of_two(++step))
+            remembered = piece;
+    }
+}
+
+HAK_AUDIT void hak_meta_audit(struct hak_audit *audit) {
+    struct hak_place place = {"metadata", (uintptr_t)g_meta.bump, 0, 0};
+    if (g_meta.bump_end)
+        hak_audit_expect(audit, &place, "the room left lies in a unit of its own",
+                         g_meta.bump <= g_meta.bump_end &&
+                             g_meta.bump_end - g_meta.bump <= (ptrdiff_t)HAK_UNIT_SIZE &&
+                             meta_is_ours(g_meta.bump_end - 1),
+                         1);
+    for (unsigned list = 0; list < META_LISTS; list++)
+        meta_audit_list(audit, list);
+}
+
+struct hak_lock *hak_meta_lock(void) {
+    return &g_meta.lock;
+}
+
 void hak_meta_fork_prepare(void) HAK_NO_LOCK_ANALYSIS {
     hak_lock_acquire_for_fork(&g_meta.lock);
 }

@@ -4,7 +4,9 @@
 
 #include <stddef.h>
 
+#include "base/audit.h"
 #include "base/compiler.h"
+#include "base/lock.h"
 
 /*
  * Memory for hakmem's own data, outside users' slabs, aligned to 16 bytes (to a cache line from
@@ -19,6 +21,11 @@ void hak_meta_free(void *memory, size_t size);
 /* Bytes handed out and not returned. */
 size_t hak_meta_bytes(void);
 
+/* Do all kept pieces lie in units of this memory, and is the room behind what was handed out? Lock held. */
+void hak_meta_audit(struct hak_audit *audit);
+
+/* For who takes all locks. */
+struct hak_lock *hak_meta_lock(void);
 void hak_meta_fork_prepare(void);
 void hak_meta_fork_parent(void);
 void hak_meta_fork_child(void);

@@ -86,6 +86,17 @@ HAK_INLINE void hak_pagemap_set(hak_unit unit, uint32_t tag) {
     hak_atomic_store_relaxed(&hak_pagemap_tags[unit], tag);
 }
 
+/* For a block that who looks at all units finds by its tag alone. */
+HAK_INLINE void hak_pagemap_publish(hak_unit unit, uint32_t tag) {
+    /* Release: what describes the block is written before. Pairs with hak_pagemap_look(). */
+    hak_atomic_store_release(&hak_pagemap_tags[unit], tag);
+}
+
+HAK_INLINE uint32_t hak_pagemap_look(hak_unit unit) {
+    /* Acquire: pairs with hak_pagemap_publish(). */
+    return hak_atomic_load_acquire(&hak_pagemap_tags[unit]);
+}
+
 HAK_INLINE hak_unit hak_unit_of(const void *p) {
     return (hak_unit)(((uintptr_t)p - hak_pagemap_base) >> HAK_UNIT_SHIFT);
 }

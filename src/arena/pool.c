@@ -463,6 +463,51 @@ size_t hak_pool_pay(void) {
     return paid * HAK_UNIT_SIZE;
 }
 
+/* ---- looking ---- */
+
+HAK_AUDIT uint32_t hak_pool_purging_at(hak_unit first) {
+    for (unsigned i = 0; i < g_pool.purging_count; i++) {
+        if (g_pool.purging[i].first == first)
+            return g_pool.purging[i].length;
+    }
+    return 0;
+}
+
+static HAK_AUDIT void lane_audit(struct hak_audit *audit, enum hak_lane which,
+                                 const struct hak_units_found *found) {
+    const struct lane *lane = &g_pool.lanes[which];
+    struct hak_place place = {.part = which == HAK_LANE_PLAIN ? "plain lane" : "huge lane"};
+    struct hak_run_totals totals = hak_run_audit_bins(audit, &lane->runs, which);
+    hak_audit_expect(audit, &place, "free runs in its bins", totals.runs, found->runs[which]);
+    hak_audit_expect(audit, &place, "free units in its bins", totals.units, found->free[which]);
+    hak_audit_expect(audit, &place, "its free units", lane->runs.free_units, totals.units);
+    hak_audit_expect(audit, &place, "its dirty units", lane->runs.dirty_units, totals.dirty_units);
+    hak_audit_expect(audit, &place, "debt <= low water <= dirty units",
+                     lane->debt <= lane->low_water && lane->low_water <= lane->runs.dirty_units, 1);
+}
+
+HAK_AUDIT void hak_pool_audit(struct hak_audit *audit, const struct hak_units_found *found) {
+    const struct hak_place place = {.part = "pool"};
+    size_t debt = 0;
+    size_t dirty = 0;
+    size_t purging = 0;
+    for (int i = 0; i < HAK_LANE_COUNT; i++) {
+        lane_audit(audit, (enum hak_lane)i, found);
+        debt += g_pool.lanes[i].debt;
+        dirty += g_pool.lanes[i].runs.dirty_units;
+    }
+    for (unsigned i = 0; i < g_pool.purging_count; i++)
+        purging += g_pool.purging[i].length;
+    hak_audit_expect(audit, &place, "published debt in bytes", hak_pool_debt(),
+                     debt * HAK_UNIT_SIZE);
+    hak_audit_expect(audit, &place, "published dirty units",
+                     hak_atomic_load_relaxed(&g_pool.dirty_units), dirty);
+    hak_audit_expect(audit, &place, "units being purged", purging, found->purging);
+    hak_audit_expect(audit, &place, "a thread purges", g_pool.is_purging, g_pool.purging_count > 0);
+    if (audit->is_quiescent) /* else some are taken and not yet counted, or on their way back */
+        hak_audit_expect(audit, &place, "units in use", hak_pool_used_units(), found->used);
+}
+
 /* ---- statistics, fork ---- */
 
 struct hak_pool_stats hak_pool_stats(void) {
@@ -481,6 +526,10 @@ struct hak_pool_stats hak_pool_stats(void) {
     }
     hak_lock_release(&g_pool.lock);
     return stats;
+}
+
+struct hak_lock *hak_pool_lock(void) {
+    return &g_pool.lock;
 }
 
 void hak_pool_fork_prepare(void) HAK_NO_LOCK_ANALYSIS {

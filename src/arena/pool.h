@@ -15,6 +15,7 @@
 #include "arena/arena.h"
 #include "arena/unit.h"
 #include "base/compiler.h"
+#include "base/lock.h"
 #include "stats/ledger.h"
 
 struct hak_pool_run {
@@ -89,6 +90,20 @@ void hak_pool_owe_all(void);
 
 struct hak_pool_stats hak_pool_stats(void);
 
+/* What a walk over all units has found, in units but for `runs`. */
+struct hak_units_found {
+    size_t runs[HAK_LANE_COUNT]; /* free runs */
+    size_t free[HAK_LANE_COUNT];
+    size_t purging;
+    size_t used; /* by slabs, spans and hakmem's own data */
+};
+/* Units of the run that begins there and is being given back to the kernel; 0: none does. Lock held. */
+uint32_t hak_pool_purging_at(hak_unit first);
+/* Do the pool's books say what was found? Lock held. */
+void hak_pool_audit(struct hak_audit *audit, const struct hak_units_found *found);
+
+/* For who takes all locks. */
+struct hak_lock *hak_pool_lock(void);
 void hak_pool_fork_prepare(void);
 void hak_pool_fork_parent(void);
 void hak_pool_fork_child(void);

@@ -178,3 +178,95 @@ hak_unit hak_run_find(const struct hak_lane_runs *lane, uint32_t count, uint32_t
     }
     return HAK_UNIT_NONE;
 }
+
+/* ---- looking ---- */
+
+static HAK_AUDIT struct hak_place run_place(hak_unit first) {
+    return (struct hak_place){"free run", (uintptr_t)hak_unit_address(first), 0, 0};
+}
+
+/* Units may be anything where links are broken. */
+static HAK_AUDIT bool run_is_possible(hak_unit first, enum hak_lane which) {
+    const struct hak_arena *arena = hak_arena_find(first);
+    return arena && arena->lane == which && first >= arena->begin && first < arena->frontier;
+}
+
+static HAK_AUDIT void run_audit_bin(struct hak_audit *audit, const struct hak_lane_runs *lane,
+                                    enum hak_lane which, unsigned bin,
+                                    struct hak_run_totals *totals) {
+    hak_unit prev = HAK_UNIT_NONE;
+    for (hak_unit first = lane->bins[bin]; first != HAK_UNIT_NONE;) {
+        struct hak_place place = run_place(first);
+        if (!hak_audit_expect(audit, &place, "a bin's link leads to a unit of its lane",
+                              run_is_possible(first, which), 1))
+            return;
+        const struct hak_run *run = hak_run_of(first);
+        /* A circle would come back to a run with another predecessor. */
+        if (!hak_audit_expect(audit, &place, "the run before it in its bin", run->prev, prev))
+            return;
+        if (!hak_audit_expect(audit, &place, "a run in a bin has units", run->length > 0, 1))
+            return;
+        hak_audit_expect(audit, &place, "the bin of its length", bin, bin_of(run->length));
+        totals->runs++;
+        totals->units += run->length;
+        totals->dirty_units += run->dirty_count;
+        prev = first;
+        first = run->next;
+    }
+}
+
+HAK_AUDIT struct hak_run_totals
+hak_run_audit_bins(struct hak_audit *audit, const struct hak_lane_runs *lane, enum hak_lane which) {
+    struct hak_run_totals totals = {0};
+    for (unsigned bin = 0; bin < HAK_RUN_BIN_COUNT; bin++) {
+        struct hak_place place = {.part = "bin of free runs"};
+        hak_audit_expect(audit, &place, "its bit says whether it has runs",
+                         lane->bitmap[bin / 64] >> (bin % 64) & 1,
+                         lane->bins[bin] != HAK_UNIT_NONE);
+        run_audit_bin(audit, lane, which, bin, &totals);
+    }
+    return totals;
+}
+
+/* Slabs are made of units whose bitmap lines are zero (hak_arena_bitmap_line). */
+static HAK_AUDIT bool unit_has_clear_lines(const struct hak_arena *arena, hak_unit unit) {
+    uint64_t bits = 0;
+    for (unsigned line = 0; line < HAK_BITMAP_LINES; line++) {
+        const uint64_t *words = hak_arena_bitmap_line(arena, unit, line);
+        for (size_t i = 0; i < HAK_DESCRIPTOR_SIZE / sizeof *words; i++)
+            bits |= words[i];
+    }
+    return bits == 0;
+}
+
+static HAK_AUDIT void run_audit_unit(struct hak_audit *audit, const struct hak_arena *arena,
+                                     hak_unit unit, bool is_edge) {
+    struct hak_place place = {"free unit", (uintptr_t)hak_unit_address(unit), 0, 0};
+    uint32_t tag = hak_pagemap_look(unit);
+    bool is_tag_free =
+        tag == HAK_KIND_NONE || tag == HAK_KIND_SPAN_FREED || tag == HAK_KIND_SLAB_FREED;
+    hak_audit_expect(audit, &place, "its tag is one of free units", is_tag_free ? 0 : tag, 0);
+    if (!is_edge)
+        hak_audit_expect(audit, &place, "length inside a free run", hak_run_of(unit)->length, 0);
+    hak_audit_expect(audit, &place, "bitmap lines of free units are zero",
+                     unit_has_clear_lines(arena, unit), 1);
+}
+
+HAK_AUDIT uint32_t hak_run_audit(struct hak_audit *audit, hak_unit first) {
+    struct hak_place place = run_place(first);
+    const struct hak_arena *arena = hak_arena_of(first);
+    const struct hak_run *run = hak_run_of(first);
+    uint32_t length = run->length;
+    if (!hak_audit_expect(audit, &place, "the run ends at the frontier or before",
+                          length <= arena->frontier - first, 1))
+        return 1;
+    hak_unit end = first + length;
+    hak_audit_expect(audit, &place, "length at its end", hak_run_of(end - 1)->length, length);
+    hak_audit_expect(audit, &place, "its dirty units", run->dirty_count,
+                     hak_dirty_count(first, length));
+    if (end < arena->frontier)
+        hak_audit_expect(audit, &place, "no free run begins behind it", hak_run_of(end)->length, 0);
+    for (hak_unit unit = first; unit < end; unit++)
+        run_audit_unit(audit, arena, unit, unit == first || unit == end - 1);
+    return length;
+}

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "arena/arena.h"
+#include "base/audit.h"
 
 enum {
     HAK_RUN_EXACT_BINS = 32,
@@ -56,6 +57,18 @@ void hak_run_remove(struct hak_lane_runs *lane, hak_unit first);
 uint32_t hak_run_cut(struct hak_lane_runs *lane, hak_unit first, hak_unit start, uint32_t count);
 /* The run that holds an aligned piece and fits best, of equals the lowest; NONE: no such run. */
 hak_unit hak_run_find(const struct hak_lane_runs *lane, uint32_t count, uint32_t align);
+
+/* What the bins of a lane say there is. */
+struct hak_run_totals {
+    size_t runs;
+    size_t units;
+    size_t dirty_units;
+};
+/* Are all bins sound lists of runs of their lengths, and what do they hold? */
+struct hak_run_totals hak_run_audit_bins(struct hak_audit *audit, const struct hak_lane_runs *lane,
+                                         enum hak_lane which);
+/* Is what begins at that unit, below the frontier, a sound free run? Returns its units, 1 at least. */
+uint32_t hak_run_audit(struct hak_audit *audit, hak_unit first);
 
 /* Alignment is of addresses; the window's base is a multiple of 1 GiB. */
 static inline hak_unit hak_unit_align_up(hak_unit unit, uint32_t align) {

@@ -11,6 +11,11 @@
 #define HAK_NOINLINE __attribute__((noinline))
 #define HAK_INLINE static inline __attribute__((always_inline))
 #define HAK_COLD __attribute__((cold, noinline))
+/*
+ * What only hakmem_check() and its like need, tens of KiB: in a section of its own, which linkers put behind all
+ * other code, so that pages of it are not mapped around those that every process touches.
+ */
+#define HAK_AUDIT __attribute__((cold, noinline, section("hak_audit")))
 #define HAK_NODISCARD __attribute__((warn_unused_result))
 #define HAK_PUBLIC __attribute__((visibility("default")))
 /* For variables: without it the compiler goes through the GOT, as for a stranger's. */

@@ -139,6 +139,14 @@ bool hak_lock_try_acquire(struct hak_lock *lock) HAK_NO_LOCK_ANALYSIS {
     return true;
 }
 
+bool hak_lock_acquire_among(struct hak_lock *lock, bool may_wait) HAK_NO_LOCK_ANALYSIS {
+    if (hak_lock_try_acquire(lock))
+        return true;
+    if (may_wait)
+        hak_lock_acquire_for_fork(lock);
+    return may_wait;
+}
+
 void hak_lock_release(struct hak_lock *lock) HAK_NO_LOCK_ANALYSIS {
     if (lock_is_forking())
         return;

@@ -21,7 +21,7 @@
 enum hak_lock_rank {
     HAK_RANK_INIT,
     HAK_RANK_REGISTRY,
-    HAK_RANK_HEAP, /* one at a time; only fork takes several, in order of id */
+    HAK_RANK_HEAP, /* one at a time; only fork and hakmem_check() take several, in order of id */
     HAK_RANK_LARGE,
     HAK_RANK_META,
     HAK_RANK_POOL,
@@ -48,6 +48,11 @@ unsigned hak_lock_held_count(void);
 /* Debug builds abort unless the calling thread holds a lock of this rank. */
 void hak_lock_assert_held(const struct hak_lock *lock);
 
+/*
+ * For who takes every lock but start-up's, in the order of docs/concurrency.md, and several of one rank: waits
+ * for it, or, unless it may, returns false where it is held.
+ */
+HAK_NODISCARD bool hak_lock_acquire_among(struct hak_lock *lock, bool may_wait);
 /* For fork's prepare handler, which takes several locks of one rank in an order of its own. */
 void hak_lock_acquire_for_fork(struct hak_lock *lock) HAK_ACQUIRES(lock);
 /* The forking thread holds every lock between these. */

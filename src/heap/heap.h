@@ -221,6 +221,8 @@ size_t hak_heap_budget_used(void);
  * all heaps have been looked at. One thread at a time.
  */
 bool hak_heap_purge_idle(bool is_new_epoch);
+/* Slabs held by the thread that purges now. All locks are held. */
+size_t hak_heap_purge_held(void);
 /* Child of fork: what another thread was purging is as it was. */
 void hak_heap_purge_fork_child(void);
 

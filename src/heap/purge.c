@@ -61,6 +61,10 @@ bool hak_heap_purge_idle(bool is_new_epoch) {
     return g_purge.heap_id != 0;
 }
 
+size_t hak_heap_purge_held(void) {
+    return g_purge.hold.slab_count;
+}
+
 void hak_heap_purge_fork_child(void) {
     struct hak_heap *heap = hak_registry_heap(g_purge.held_id);
     if (heap && g_purge.hold.slab_count > 0)

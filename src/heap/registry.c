@@ -172,7 +172,37 @@ void hak_registry_orphan(struct hak_heap *heap) {
     hak_lock_release(&g_registry.lock);
 }
 
+/* ---- looking ---- */
+
+HAK_AUDIT struct hak_heap *hak_registry_audit_orphan(struct hak_audit *audit,
+                                                     const struct hak_heap *heap) {
+    struct hak_heap *next = heap ? heap->next_orphan : g_registry.newest;
+    struct hak_place place = {.part = "orphan", .heap = next ? next->id : 0};
+    /* A circle would come back to an orphan with another predecessor. */
+    bool is_sound = next == NULL || hak_audit_expect(audit, &place, "the orphan before it",
+                                                     (uintptr_t)next->prev_orphan, (uintptr_t)heap);
+    return is_sound ? next : NULL;
+}
+
+HAK_AUDIT void hak_registry_audit(struct hak_audit *audit, size_t orphan_count,
+                                  const struct hak_heap *oldest) {
+    struct hak_place place = {.part = "registry"};
+    hak_audit_expect(audit, &place, "orphans counted", g_registry.orphan_count, orphan_count);
+    hak_audit_expect(audit, &place, "the oldest orphan", (uintptr_t)g_registry.oldest,
+                     (uintptr_t)oldest);
+    for (uint32_t id = 1; id <= hak_registry_count(); id++) {
+        const struct hak_heap *heap = hak_registry_heap(id);
+        place.heap = id;
+        if (hak_audit_expect(audit, &place, "there is such a heap", heap != NULL, 1))
+            hak_audit_expect(audit, &place, "id of the heap", heap->id, id);
+    }
+}
+
 /* ---- fork ---- */
+
+struct hak_lock *hak_registry_lock(void) {
+    return &g_registry.lock;
+}
 
 void hak_registry_fork_prepare(void) HAK_NO_LOCK_ANALYSIS {
     hak_lock_acquire_for_fork(&g_registry.lock);

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/audit.h"
 #include "heap/heap.h"
 
 /* An orphan, newest first, or a new heap. NULL: no memory. */
@@ -23,6 +24,18 @@ struct hak_heap *hak_registry_heap(uint32_t id);
 /* Ids are 1 … count. */
 uint32_t hak_registry_count(void);
 size_t hak_registry_orphan_count(void);
+
+/*
+ * The orphan that comes after `heap` in the list; after NULL the newest. Is the list sound? NULL: it ends
+ * there, or a problem was noted. The registry's lock is held.
+ */
+struct hak_heap *hak_registry_audit_orphan(struct hak_audit *audit, const struct hak_heap *heap);
+/* Does the list say how many it has, and which is the oldest? */
+void hak_registry_audit(struct hak_audit *audit, size_t orphan_count,
+                        const struct hak_heap *oldest);
+
+/* For who takes all locks. */
+struct hak_lock *hak_registry_lock(void);
 
 /* fork: the registry's lock and then every heap's, in order of id. */
 void hak_registry_fork_prepare(void);

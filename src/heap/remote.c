@@ -386,6 +386,79 @@ enum hak_misuse hak_heap_examine(uint32_t owner_id, unsigned class_index, const 
     return misuse;
 }
 
+/* ---- looking ---- */
+
+static HAK_AUDIT void record_visit(const struct record *record, const char *where,
+                                   hak_remote_visit *visit, void *context) {
+    const struct hak_remote_blocks blocks = {where, record->slab, record_class(record),
+                                             record_word(record), record->mask};
+    visit(context, &blocks);
+}
+
+static HAK_AUDIT void packet_visit(struct hak_audit *audit, const struct hak_place *place,
+                                   const struct hak_packet *packet, hak_remote_visit *visit,
+                                   void *context) {
+    if (!hak_audit_expect(audit, place, "records it has room for", packet->count <= REMOTE_RECORDS,
+                          1))
+        return;
+    for (uint32_t i = 0; i < packet->count; i++)
+        record_visit(&packet->records[i], place->part, visit, context);
+}
+
+HAK_AUDIT void hak_remote_audit_inbox(struct hak_audit *audit, struct hak_heap *heap,
+                                      hak_remote_visit *visit, void *context) {
+    size_t packets_max = (size_t)hak_registry_count() * REMOTE_PACKETS_MAX;
+    struct hak_place place = {.part = "packet on its way", .heap = heap->id};
+    /* Acquire (B): pairs with the release in remote_send(). */
+    const struct hak_packet *packet = hak_atomic_load_acquire(&heap->inbox);
+    for (; packet; packet = packet->next) {
+        place.address = (uintptr_t)packet;
+        if (!hak_audit_expect(audit, &place, "the inbox ends", packets_max-- > 0, 1))
+            return;
+        hak_audit_expect(audit, &place, "heap it was sent to",
+                         hak_atomic_load_relaxed(&packet->in_flight), heap->id);
+        packet_visit(audit, &place, packet, visit, context);
+    }
+}
+
+static HAK_AUDIT const struct open_packet *packet_opened(const struct hak_remote *remote,
+                                                         const struct hak_packet *packet) {
+    for (unsigned i = 0; i < REMOTE_OPEN; i++) {
+        if (remote->open[i].packet == packet)
+            return &remote->open[i];
+    }
+    return NULL;
+}
+
+static HAK_AUDIT void packet_audit(struct hak_audit *audit, const struct hak_heap *heap,
+                                   const struct hak_packet *packet, hak_remote_visit *visit,
+                                   void *context) {
+    struct hak_place place = {"packet", (uintptr_t)packet, 0, heap->id};
+    const struct open_packet *open = packet_opened(heap->remote, packet);
+    /* Acquire (A): pairs with the release in hak_remote_drain(). */
+    bool is_in_flight = hak_atomic_load_acquire(&packet->in_flight) != 0;
+    if (open) {
+        place.part = "open packet";
+        hak_audit_expect(audit, &place, "it is in an inbox as well", is_in_flight, 0);
+        packet_visit(audit, &place, packet, visit, context);
+    } else if (!is_in_flight) {
+        hak_audit_expect(audit, &place, "records of a packet that is free", packet->count, 0);
+    }
+}
+
+HAK_AUDIT void hak_remote_audit_gathered(struct hak_audit *audit, const struct hak_heap *heap,
+                                         hak_remote_visit *visit, void *context) {
+    const struct hak_remote *remote = heap->remote;
+    if (remote == NULL)
+        return;
+    for (unsigned i = 0; i < REMOTE_ACCUMULATORS; i++) {
+        if (remote->gathered[i].mask)
+            record_visit(&remote->gathered[i], "accumulator", visit, context);
+    }
+    for (unsigned i = 0; i < REMOTE_PACKETS_MAX && remote->packets[i]; i++)
+        packet_audit(audit, heap, remote->packets[i], visit, context);
+}
+
 /* ---- fork ---- */
 
 static void packet_mark(struct hak_packet *packet, uint32_t in_flight) {

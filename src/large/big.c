@@ -101,7 +101,7 @@ static void big_release(const struct hak_big_extents *extents, enum hak_cause ca
 /* From here on the extent is a block. */
 static void *big_tag(const struct hak_vm_extent *extent) {
     hak_big_table_set(extent);
-    hak_pagemap_set(hak_unit_of(extent->start), HAK_KIND_BIG);
+    hak_pagemap_publish(hak_unit_of(extent->start), HAK_KIND_BIG);
     return extent->start;
 }
 
@@ -279,6 +279,42 @@ struct hak_big_stats hak_big_stats(void) {
         .bytes = hak_atomic_load_relaxed(&g_big.bytes),
         .cached_bytes = hak_big_cache_bytes(),
     };
+}
+
+static HAK_AUDIT void big_audit_block(struct hak_audit *audit, const void *start, size_t booked) {
+    struct hak_place place = {"Big block", (uintptr_t)start, 0, 0};
+    struct hak_vm_extent told = hak_big_table_get(start);
+    hak_audit_expect(audit, &place, "it begins at a multiple of 2 MiB",
+                     (uintptr_t)start % HAK_BIG_ALIGN, 0);
+    hak_audit_expect(audit, &place, "usable < reserved <= booked",
+                     told.usable > 0 && told.usable < told.reserved && told.reserved <= booked, 1);
+}
+
+HAK_AUDIT size_t hak_big_audit(struct hak_audit *audit, size_t *kept_count) {
+    struct hak_place place = {.part = "Big blocks"};
+    void *start;
+    size_t booked;
+    size_t count = 0;
+    size_t bytes = 0;
+    size_t kept = 0;
+    for (uint32_t line = 0; hak_vm_book_line(line, &start, &booked); line++) {
+        bool is_kept = hak_big_cache_has(start);
+        bool is_live = hak_pagemap_look(hak_unit_of(start)) == HAK_KIND_BIG;
+        kept += is_kept;
+        count += is_live;
+        if (is_live || is_kept)
+            big_audit_block(audit, start, booked);
+        if (is_live)
+            bytes += hak_big_table_get(start).usable;
+    }
+    *kept_count = hak_big_cache_audit(audit);
+    hak_audit_expect(audit, &place, "kept mappings that are booked", kept, *kept_count);
+    if (audit->is_quiescent) {
+        hak_audit_expect(audit, &place, "counted", hak_atomic_load_relaxed(&g_big.count), count);
+        hak_audit_expect(audit, &place, "usable bytes counted",
+                         hak_atomic_load_relaxed(&g_big.bytes), bytes);
+    }
+    return count;
 }
 
 void hak_big_fork_prepare(void) {

@@ -22,6 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/audit.h"
 #include "base/compiler.h"
 #include "base/misuse.h"
 #include "stats/ledger.h"
@@ -60,6 +61,12 @@ struct hak_big_stats {
     size_t cached_bytes; /* usable bytes of mappings that are kept */
 };
 struct hak_big_stats hak_big_stats(void);
+
+/*
+ * Are all blocks and kept mappings booked, once each, and as the tables say? All locks are held. Returns
+ * live blocks, the kept in *kept_count.
+ */
+size_t hak_big_audit(struct hak_audit *audit, size_t *kept_count);
 
 void hak_big_fork_prepare(void);
 void hak_big_fork_parent(void);

@@ -2,9 +2,11 @@
 
 #include "large/big_cache.h"
 
+#include "arena/pagemap.h"
 #include "base/atomic.h"
 #include "base/fatal.h"
 #include "base/lock.h"
+#include "large/big_table.h"
 
 struct cache_entry {
     struct hak_vm_extent extent;
@@ -81,6 +83,47 @@ void hak_big_cache_drain(uint64_t now_ms, uint64_t age_ms, struct hak_big_extent
 
 size_t hak_big_cache_bytes(void) {
     return hak_atomic_load_relaxed(&g_big_cache.bytes);
+}
+
+/* ---- looking ---- */
+
+HAK_AUDIT bool hak_big_cache_has(const void *start) {
+    size_t i = 0;
+    while (i < g_big_cache.count && g_big_cache.entries[i].extent.start != start)
+        i++;
+    return i < g_big_cache.count;
+}
+
+static HAK_AUDIT void cache_audit_entry(struct hak_audit *audit, size_t index) {
+    const struct hak_vm_extent *extent = &g_big_cache.entries[index].extent;
+    struct hak_place place = {"kept Big mapping", (uintptr_t)extent->start, 0, 0};
+    struct hak_vm_extent told = hak_big_table_get(extent->start);
+    size_t same = 0;
+    for (size_t i = 0; i < g_big_cache.count; i++)
+        same += g_big_cache.entries[i].extent.start == extent->start;
+    hak_audit_expect(audit, &place, "entries for it", same, 1);
+    hak_audit_expect(audit, &place, "its tag", hak_pagemap_look(hak_unit_of(extent->start)),
+                     HAK_KIND_BIG_FREED);
+    hak_audit_expect(audit, &place, "usable bytes in its entry", extent->usable, told.usable);
+    hak_audit_expect(audit, &place, "reserved bytes in its entry", extent->reserved, told.reserved);
+}
+
+HAK_AUDIT size_t hak_big_cache_audit(struct hak_audit *audit) {
+    struct hak_place place = {.part = "cache of Big mappings"};
+    size_t bytes = 0;
+    if (!hak_audit_expect(audit, &place, "it has no more entries than places",
+                          g_big_cache.count <= HAK_BIG_CACHE_MAX, 1))
+        return 0;
+    for (size_t i = 0; i < g_big_cache.count; i++) {
+        cache_audit_entry(audit, i);
+        bytes += g_big_cache.entries[i].extent.usable;
+    }
+    hak_audit_expect(audit, &place, "bytes counted", hak_big_cache_bytes(), bytes);
+    return g_big_cache.count;
+}
+
+struct hak_lock *hak_big_cache_lock(void) {
+    return &g_big_cache.lock;
 }
 
 void hak_big_cache_fork_prepare(void) HAK_NO_LOCK_ANALYSIS {

@@ -15,7 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/audit.h"
 #include "base/compiler.h"
+#include "base/lock.h"
 #include "vm/vm.h"
 
 /* Mappings; a search looks at each. 256 MiB, what may be kept at least, hold so many of 4 MiB. */
@@ -43,6 +45,13 @@ void hak_big_cache_drain(uint64_t now_ms, uint64_t age_ms, struct hak_big_extent
 /* Usable bytes of the mappings kept. No lock. */
 size_t hak_big_cache_bytes(void);
 
+/* Is this mapping kept? Lock held. */
+bool hak_big_cache_has(const void *start);
+/* Is what is kept what the tables say, once each, and counted? Lock held. Returns how many. */
+size_t hak_big_cache_audit(struct hak_audit *audit);
+
+/* For who takes all locks. */
+struct hak_lock *hak_big_cache_lock(void);
 void hak_big_cache_fork_prepare(void);
 void hak_big_cache_fork_parent(void);
 void hak_big_cache_fork_child(void);

@@ -63,7 +63,7 @@ void *hak_span_alloc(size_t size, size_t align, bool *is_zeroed) {
     hak_atomic_store_relaxed(&span->unit_count, count);
     hak_atomic_store_relaxed(&span->colour, colour);
     hak_atomic_store_relaxed(&span->usable, (uint32_t)usable);
-    hak_pagemap_set(run.first, HAK_KIND_SPAN);
+    hak_pagemap_publish(run.first, HAK_KIND_SPAN);
     hak_atomic_add_relaxed(&g_span.count, 1);
     hak_atomic_add_relaxed(&g_span.units, count);
     hak_log(HAK_LOG_LARGE, "alloc", run.first, size);
@@ -131,6 +131,7 @@ bool hak_span_resize(void *p, size_t size) {
             return false;
         for (uint32_t i = old_count; i < new_count; i++)
             hak_pagemap_set(unit + i, HAK_KIND_NONE);
+        hak_atomic_store_relaxed(&span->unit_count, new_count);
         hak_atomic_add_relaxed(&g_span.units, new_count - old_count);
     } else if (span_keeps(old_count, new_count)) {
         /* What is left over may be realloc's spare, kept for the next growth. */
@@ -138,10 +139,11 @@ bool hak_span_resize(void *p, size_t size) {
             hak_atomic_store_relaxed(&span->usable, (uint32_t)usable);
         return true;
     } else {
+        /* Before the units are the pool's: who looks at all units never finds them in two places. */
+        hak_atomic_store_relaxed(&span->unit_count, new_count);
         hak_pool_put(unit + new_count, old_count - new_count);
         hak_atomic_sub_relaxed(&g_span.units, old_count - new_count);
     }
-    hak_atomic_store_relaxed(&span->unit_count, new_count);
     hak_atomic_store_relaxed(&span->usable, (uint32_t)usable);
     return true;
 }
@@ -151,4 +153,36 @@ struct hak_span_stats hak_span_stats(void) {
         .count = hak_atomic_load_relaxed(&g_span.count),
         .bytes = hak_atomic_load_relaxed(&g_span.units) * HAK_UNIT_SIZE,
     };
+}
+
+HAK_AUDIT uint32_t hak_span_audit(struct hak_audit *audit, hak_unit first, uint32_t room) {
+    struct hak_place place = {"span", (uintptr_t)hak_unit_address(first), 0, 0};
+    const struct span *span = span_at(first);
+    uint32_t count = hak_atomic_load_relaxed(&span->unit_count);
+    uint32_t colour = hak_atomic_load_relaxed(&span->colour);
+    uint32_t usable = hak_atomic_load_relaxed(&span->usable);
+    if (!hak_audit_expect(audit, &place, "it has units, and they end at the frontier or before",
+                          count > 0 && count <= room, 1))
+        return 1;
+    hak_audit_expect(audit, &place, "its colour is a cache line of the first page",
+                     colour < SPAN_COLOUR_END && colour % HAK_CACHE_LINE == 0, 1);
+    if (audit->is_quiescent) /* else the block is between two sizes */
+        hak_audit_expect(audit, &place, "the usable part lies in its units",
+                         usable > 0 && colour + (size_t)usable <= count * HAK_UNIT_SIZE, 1);
+    for (uint32_t i = 1; i < count; i++) {
+        place.address = (uintptr_t)hak_unit_address(first + i);
+        uint32_t tag = hak_pagemap_look(first + i);
+        bool is_inner =
+            tag == HAK_KIND_NONE || tag == HAK_KIND_SPAN_FREED || tag == HAK_KIND_SLAB_FREED;
+        hak_audit_expect(audit, &place, "tag inside a span", is_inner ? 0 : tag, 0);
+        hak_audit_expect(audit, &place, "no free run begins or ends inside",
+                         span_at(first + i)->pool_word, 0);
+    }
+    return count;
+}
+
+HAK_AUDIT void hak_span_audit_stats(struct hak_audit *audit, size_t count, size_t units) {
+    struct hak_place place = {.part = "spans"};
+    hak_audit_expect(audit, &place, "counted", hak_atomic_load_relaxed(&g_span.count), count);
+    hak_audit_expect(audit, &place, "units counted", hak_atomic_load_relaxed(&g_span.units), units);
 }

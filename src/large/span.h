@@ -22,6 +22,7 @@
 #include <stddef.h>
 
 #include "arena/unit.h"
+#include "base/audit.h"
 #include "base/compiler.h"
 #include "base/misuse.h"
 
@@ -50,6 +51,14 @@ size_t hak_span_footprint(const void *p);
 bool hak_span_resize(void *p, size_t size);
 /* Would that leave all its units with it? */
 bool hak_span_keeps(const void *p, size_t size);
+
+/*
+ * Is the block whose first unit this is sound, of `room` units at most? Returns its units, 1 at least. Its
+ * holder may grow or shrink it meanwhile. The pool's lock is held.
+ */
+uint32_t hak_span_audit(struct hak_audit *audit, hak_unit first, uint32_t room);
+/* Do the statistics say what was found? For when no thread is on its way. */
+void hak_span_audit_stats(struct hak_audit *audit, size_t count, size_t units);
 
 struct hak_span_stats {
     size_t count; /* live blocks */

@@ -367,6 +367,10 @@ int hak_vm_map_table(size_t size, enum hak_cause cause, void **out) {
     return vm_map(NULL, size, HAK_ACCESS_READ, cause, out);
 }
 
+HAK_AUDIT int hak_vm_map_notes(size_t size, enum hak_cause cause, void **out) {
+    return vm_map(NULL, size, HAK_ACCESS_READ_WRITE, cause, out);
+}
+
 void hak_vm_unmap_table(void *addr, size_t size, enum hak_cause cause) {
     int error = vm_unmap(addr, size, cause);
     (void)error; /* unused address space is all that is lost */
@@ -420,6 +424,52 @@ void hak_vm_advise_huge(void *addr, size_t size, enum hak_cause cause) {
     hak_ledger_end(timer);
     (void)error; /* a wish: where it is refused, pages are small */
     hak_log(HAK_LOG_VM, error ? "huge pages refused" : "huge pages", addr, size);
+}
+
+/* ---- looking ---- */
+
+HAK_AUDIT bool hak_vm_book_line(uint32_t position, void **start, size_t *size) {
+    if (position >= g_vm.book_count)
+        return false;
+    *start = (void *)(g_vm.window.base + (uintptr_t)g_vm.book[position].start * HAK_VM_GRANULE);
+    *size = (size_t)g_vm.book[position].count * HAK_VM_GRANULE;
+    return true;
+}
+
+static HAK_AUDIT struct hak_place book_place(struct vm_range range) {
+    return (struct hak_place){"address book",
+                              g_vm.window.base + (uintptr_t)range.start * HAK_VM_GRANULE, 0, 0};
+}
+
+static HAK_AUDIT bool book_has(struct vm_range range) {
+    for (uint32_t i = 0; i < g_vm.book_count; i++) {
+        if (g_vm.book[i].start == range.start)
+            return g_vm.book[i].count >= range.count;
+    }
+    return false;
+}
+
+HAK_AUDIT void hak_vm_audit(struct hak_audit *audit) {
+    uint64_t end = 0;
+    for (uint32_t i = 0; i < g_vm.book_count; i++) {
+        struct hak_place place = book_place(g_vm.book[i]);
+        uint64_t start = g_vm.book[i].start;
+        hak_audit_expect(audit, &place, "the line begins behind the one before", start >= end, 1);
+        hak_audit_expect(audit, &place, "the line is empty", g_vm.book[i].count == 0, 0);
+        end = start + g_vm.book[i].count;
+    }
+    struct hak_place place = {.part = "address book"};
+    hak_audit_expect(audit, &place, "all lines lie in the window",
+                     end <= g_vm.window.size / HAK_VM_GRANULE, 1);
+    for (uint32_t i = 0; i < g_vm.kept_count; i++) {
+        place = book_place(g_vm.kept[i]);
+        hak_audit_expect(audit, &place, "a reservation that is kept is booked",
+                         book_has(g_vm.kept[i]), 1);
+    }
+}
+
+struct hak_lock *hak_vm_lock(void) {
+    return &g_vm.lock;
 }
 
 void hak_vm_fork_prepare(void) HAK_NO_LOCK_ANALYSIS {

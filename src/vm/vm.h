@@ -20,7 +20,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/audit.h"
 #include "base/compiler.h"
+#include "base/lock.h"
 #include "prim/prim.h"
 #include "stats/ledger.h"
 
@@ -50,6 +52,8 @@ void hak_vm_release(void *addr, size_t size, enum hak_cause cause);
 
 /* A zeroed table outside the window: readable; commit parts to write to them. */
 HAK_NODISCARD int hak_vm_map_table(size_t size, enum hak_cause cause, void **out);
+/* The same, all of it writable at once. */
+HAK_NODISCARD int hak_vm_map_notes(size_t size, enum hak_cause cause, void **out);
 void hak_vm_unmap_table(void *addr, size_t size, enum hak_cause cause);
 
 /* Makes a range readable and writable; multiples of the OS page. */
@@ -105,6 +109,16 @@ HAK_NODISCARD int hak_vm_extent_shrink(struct hak_vm_extent *extent, size_t usab
 HAK_NODISCARD int hak_vm_extent_move(const struct hak_vm_extent *from,
                                      const struct hak_vm_extent *to, enum hak_cause cause);
 
+/*
+ * Line `position` of the address book, ascending by address; false: there are no more. Addresses that are
+ * taken by an arena, a Big block, a stranger. The lock is held, by who looks at all of it.
+ */
+bool hak_vm_book_line(uint32_t position, void **start, size_t *size);
+/* Are the book's lines what they should be? The lock is held. */
+void hak_vm_audit(struct hak_audit *audit);
+
+/* For who takes all locks. */
+struct hak_lock *hak_vm_lock(void);
 void hak_vm_fork_prepare(void);
 void hak_vm_fork_parent(void);
 void hak_vm_fork_child(void);
