@@ -4,8 +4,8 @@
  * Goal: free runs are maximal, tagged at both ends, in the right bin and counted, whatever was put and
  * taken in whatever order; the best fit is found; a dirty bit is its own unit's and nobody else's.
  * Method: small worlds exhaustively (every set of free units, every range that can be put or cut,
- * every dirty pattern; every sequence of calls to a depth), a large one at random, beside a map of
- * bytes. Nobody else runs, so the pool's lock is not needed.
+ * every dirty pattern), a large one at random, beside a map of bytes; test_run_states.c has what sequences of
+ * calls lead to. Nobody else runs, so the pool's lock is not needed.
  */
 
 #include "arena/run.h"
@@ -232,79 +232,6 @@ static void test_every_set(void **state) {
     harness_expect_well(every_set_and_pattern, NULL);
 }
 
-/* ---- every sequence ---- */
-
-enum {
-    SEQUENCE_UNITS = 12,
-    SEQUENCE_DEPTH = 6,
-    SEQUENCE_CALLS = 8,
-    SEQUENCE_HELD = SEQUENCE_DEPTH
-};
-
-struct piece {
-    uint32_t place;
-    uint32_t count;
-};
-
-static struct {
-    struct piece held[SEQUENCE_HELD];
-    uint32_t count;
-} g_sequence;
-
-static void sequence_take(uint32_t count, uint32_t align) {
-    uint32_t best = best_fit(count, align);
-    hak_unit found = hak_run_find(&g_world.lane, count, align);
-    CHECK_EQUAL(found, best < g_world.size ? at(best) : HAK_UNIT_NONE);
-    if (found == HAK_UNIT_NONE)
-        return;
-    uint32_t place = hak_unit_align_up(found, align) - at(0);
-    cut(best, place, count);
-    g_sequence.held[g_sequence.count++] = (struct piece){place, count};
-}
-
-/* What came back has been used; or it was given to the kernel meanwhile. */
-static void sequence_put(uint32_t which, bool is_dirty) {
-    if (which >= g_sequence.count)
-        return;
-    struct piece piece = g_sequence.held[which];
-    g_sequence.count--;
-    for (uint32_t i = which; i < g_sequence.count; i++)
-        g_sequence.held[i] = g_sequence.held[i + 1];
-    insert(piece.place, piece.count, is_dirty ? UINT64_MAX : 0);
-}
-
-static void sequence_call(uint32_t call) {
-    static const struct {
-        uint32_t count;
-        uint32_t align;
-    } takes[] = {{1, 1}, {2, 1}, {3, 2}, {4, 4}};
-    if (call < 4)
-        sequence_take(takes[call].count, takes[call].align);
-    else if (call < 6)
-        sequence_put(0, call == 4); /* the oldest */
-    else if (g_sequence.count > 0)
-        sequence_put(g_sequence.count - 1, call == 6); /* the newest */
-}
-
-static void every_sequence(void *argument) {
-    uint32_t sequences = 1;
-    for (int i = 0; i < SEQUENCE_DEPTH; i++)
-        sequences *= SEQUENCE_CALLS;
-    world_start(SEQUENCE_UNITS);
-    for (uint32_t sequence = 0; sequence < sequences; sequence += HARNESS_SLOWNESS) {
-        world_clear();
-        g_sequence.count = 0;
-        insert(0, SEQUENCE_UNITS, sequence & 1 ? 0x5a5 : 0);
-        for (uint32_t rest = sequence; rest > 0; rest /= SEQUENCE_CALLS)
-            sequence_call(rest % SEQUENCE_CALLS);
-        compare();
-    }
-}
-
-static void test_every_sequence(void **state) {
-    harness_expect_well(every_sequence, NULL);
-}
-
 /* ---- bins of every length ---- */
 
 static unsigned only_bin(const struct hak_lane_runs *lane) {
@@ -500,8 +427,9 @@ static void test_large_world(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_set),    cmocka_unit_test(test_every_sequence),
-        cmocka_unit_test(test_every_length), cmocka_unit_test(test_dirty),
+        cmocka_unit_test(test_every_set),
+        cmocka_unit_test(test_every_length),
+        cmocka_unit_test(test_dirty),
         cmocka_unit_test(test_large_world),
     };
     harness_start();
