@@ -246,13 +246,101 @@ static void test_files_are_closed(void **state) {
     close(again);
 }
 
+/* A file that two processes see: new, nobody else's by way of a link, as long as was reserved. */
+static void test_file_to_share(void **state) {
+    const size_t page = hak_prim_page_size();
+    int file = -1;
+    void *first = NULL;
+    void *second = NULL;
+    char link[80];
+    snprintf(link, sizeof link, "%s.link", g_path);
+    unlink(g_path);
+    unlink(link);
+    CHECK_EQUAL(hak_prim_file_open(g_path, &file), ENOENT);
+    CHECK_EQUAL(hak_prim_file_make(g_path, &file), 0);
+    CHECK(fcntl(file, F_GETFD) & FD_CLOEXEC);
+    CHECK_EQUAL(hak_prim_file_reserve(file, page, page), 0);
+    CHECK_EQUAL(lseek(file, 0, SEEK_END), 2 * page);
+    CHECK_EQUAL(hak_prim_map_file(file, page, page, NULL, &first), 0);
+    hak_prim_file_close(file);
+    CHECK(fcntl(file, F_GETFD) < 0);
+
+    int again = -1;
+    CHECK_EQUAL(hak_prim_file_make(g_path, &again), EEXIST);
+    CHECK(symlink(g_path, link) == 0);
+    CHECK_EQUAL(hak_prim_file_make(link, &again), EEXIST);
+    CHECK_EQUAL(hak_prim_file_open(link, &again), ELOOP);
+    CHECK_EQUAL(again, -1);
+    CHECK_EQUAL(hak_prim_file_open(g_path, &again), 0);
+
+    CHECK_EQUAL(hak_prim_map(NULL, page, HAK_ACCESS_NONE, &second), 0);
+    void *place = second;
+    CHECK_EQUAL(hak_prim_map_file(again, page, page, place, &second), 0);
+    CHECK(second == place);
+    strcpy(first, "seen by both");
+    CHECK(strcmp(second, "seen by both") == 0);
+    hak_prim_file_close(again);
+    CHECK_EQUAL(hak_prim_unmap(first, page), 0);
+    CHECK_EQUAL(hak_prim_unmap(second, page), 0);
+    unlink(link);
+    unlink(g_path);
+}
+
+static void limit_files_in_child(void *argument) {
+    struct rlimit limit;
+    size_t found = 0;
+    CHECK(getrlimit(RLIMIT_FSIZE, &limit) == 0);
+    CHECK_EQUAL(hak_prim_file_size_limit(&found), 0);
+    CHECK_EQUAL(found, limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : limit.rlim_cur);
+    limit.rlim_cur = 12345;
+    CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    CHECK_EQUAL(hak_prim_file_size_limit(&found), 0);
+    CHECK_EQUAL(found, 12345);
+}
+
+static void test_file_size_limit(void **state) {
+    harness_expect_well(limit_files_in_child, NULL);
+}
+
+/* ---- figures of the process ---- */
+
+static void parent_in_child(void *argument) {
+    CHECK_EQUAL(hak_prim_parent_id(), *(const uint32_t *)argument);
+}
+
+static void test_figures(void **state) {
+    uint32_t id = (uint32_t)getpid();
+    CHECK_EQUAL(hak_prim_parent_id(), getppid());
+    harness_expect_well(parent_in_child, &id);
+
+    const char *program = strrchr(hak_prim_program(), '/');
+    CHECK(program != NULL);
+    CHECK(strcmp(program, "/test_process") == 0);
+
+    uint64_t peak = 0;
+    struct rusage before;
+    struct rusage after;
+    CHECK(getrusage(RUSAGE_SELF, &before) == 0);
+    CHECK_EQUAL(hak_prim_peak_rss_kib(&peak), 0);
+    CHECK(getrusage(RUSAGE_SELF, &after) == 0);
+    CHECK(peak >= (uint64_t)before.ru_maxrss);
+    CHECK(peak <= (uint64_t)after.ru_maxrss);
+
+    uint64_t ns = real_ms() * 1000000;
+    uint64_t said = hak_prim_clock_ns();
+    CHECK(said >= ns);
+    CHECK(said <= (real_ms() + 1) * 1000000);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_page_size),    cmocka_unit_test(test_address_space_limit),
-        cmocka_unit_test(test_address_hint), cmocka_unit_test(test_environment),
-        cmocka_unit_test(test_process_id),   cmocka_unit_test(test_write_error),
-        cmocka_unit_test(test_abort),        cmocka_unit_test(test_clock),
-        cmocka_unit_test(test_files),        cmocka_unit_test(test_files_are_closed),
+        cmocka_unit_test(test_page_size),     cmocka_unit_test(test_address_space_limit),
+        cmocka_unit_test(test_address_hint),  cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_process_id),    cmocka_unit_test(test_write_error),
+        cmocka_unit_test(test_abort),         cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_files),         cmocka_unit_test(test_files_are_closed),
+        cmocka_unit_test(test_file_to_share), cmocka_unit_test(test_file_size_limit),
+        cmocka_unit_test(test_figures),
     };
     harness_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
