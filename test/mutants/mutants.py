@@ -32,7 +32,6 @@ KILLED_MIN = 0.95
 MUTANT_SECONDS = 120  # of tests, for one mutant
 TEST_SECONDS_MIN = 20  # until a test counts as hanging; or ten times what it takes without the mutant
 COMPILE = "compile"  # instead of a test: the compiler's warnings kill the mutant
-NOT_A_MUTANT = ("does not build", "does not apply")
 
 
 class Mistake(Exception):
@@ -313,6 +312,9 @@ class Runner:
                 if failed := test.run(300):
                     raise Mistake(f"{test.name} in {preset} fails without a mutant: {failed}")
                 self.seconds[preset, test.name] = test.seconds
+            if is_first:
+                seconds = sum(test.seconds for test in tests.values())
+                print(f"{preset}: built; {len(tests)} tests pass without a mutant, in {seconds:.0f} s", flush=True)
 
     def try_tests(self, workshop, mutant):
         """(verdict, by what) of a mutant that is in place."""

@@ -216,6 +216,28 @@ static void test_very_long(void **state) {
     free(variable);
 }
 
+/* A text and its final 0 fit, or it is refused whole: what lies behind it is as it was. */
+static void load_text(void *argument) {
+    const size_t *length = argument;
+    char variable[HAK_OPTION_TEXT_SIZE + 32];
+    const char *const environment[] = {"HAKMEM_STAT=kept", variable, NULL};
+    memset(variable, 'x', sizeof variable);
+    memcpy(variable, "HAKMEM_POLICY=", 14);
+    variable[14 + *length] = 0;
+    hak_options_load((char **)(uintptr_t)environment);
+    bool fits = *length < HAK_OPTION_TEXT_SIZE;
+    CHECK_EQUAL(strlen(hak_options.policy), fits ? *length : 0);
+    CHECK(strcmp(hak_options.stat, "kept") == 0);
+}
+
+static void test_text_that_just_fits(void **state) {
+    for (size_t length = HAK_OPTION_TEXT_SIZE - 2; length <= HAK_OPTION_TEXT_SIZE + 1; length++) {
+        struct harness_end end = harness_run(load_text, &length);
+        CHECK_EQUAL(end.status, 0);
+        CHECK_EQUAL(end.size > 0, length >= HAK_OPTION_TEXT_SIZE);
+    }
+}
+
 /* Names and values at each length around the parser's buffers: one whole line, always. */
 static void test_every_length(void **state) {
     char variable[400];
@@ -259,7 +281,7 @@ int main(void) {
         cmocka_unit_test(test_unknown_names), cmocka_unit_test(test_the_rest_still_counts),
         cmocka_unit_test(test_conf),          cmocka_unit_test(test_log),
         cmocka_unit_test(test_very_long),     cmocka_unit_test(test_every_length),
-        cmocka_unit_test(test_noise),
+        cmocka_unit_test(test_noise),         cmocka_unit_test(test_text_that_just_fits),
     };
     harness_start();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -146,7 +146,11 @@ static void test_purge_ranges(void **state) {
             CHECK_EQUAL(p[i * g_test.page], is_in_range ? 0 : 7);
     }
     memset(p, 8, 8 * g_test.page);
-    unmap(p, 8);
+    unmap(p + 5 * g_test.page, 1);
+    /* stopped on its way: said so, though something was done */
+    CHECK(hak_prim_purge_ranges(ranges, 2) != 0);
+    unmap(p, 5);
+    unmap(p + 6 * g_test.page, 2);
     /* what is not mapped: said so, by whatever name */
     CHECK(hak_prim_purge_ranges(ranges, 3) != 0);
     if (error)

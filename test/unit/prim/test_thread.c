@@ -220,8 +220,18 @@ static void start_thread(void *argument) {
     CHECK(atomic_load(&g_started.is_blocked));
 } /* the process ends, and the thread with it */
 
+/* No addresses for its stack. free may be who wanted the thread, and free keeps errno. */
+static void start_thread_without_memory(void *argument) {
+    harness_set_address_limit(0);
+    errno = 12345;
+    CHECK(hak_prim_thread_start(started_main) != 0);
+    CHECK_EQUAL(errno, 12345);
+}
+
 static void test_thread_start(void **state) {
     harness_expect_well(start_thread, NULL);
+    if (HARNESS_SLOWNESS == 1) /* a sanitizer's own mappings would be refused as well */
+        harness_expect_well(start_thread_without_memory, NULL);
 }
 
 static void test_sleep(void **state) {
