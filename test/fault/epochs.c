@@ -172,6 +172,21 @@ static void heeds_group_refused(const void *argument) {
     work_check_books(0);
 }
 
+/* What magazines and the Big cache may keep follows the limit from the next epoch on. */
+static void keeps_share_of_group(const void *argument) {
+    const size_t limit = 256 * WORK_MIB;
+    (void)argument;
+    fake_prim_limit_group(limit);
+    take(32, WORK_MIB); /* a process with less in use does not look the limit up */
+    epoch_passes();
+    epoch_passes();
+    size_t budget = atomic_load(&hak_heap_policy.budget_bytes);
+    size_t cache = atomic_load(&hak_big_policy.cache_bytes_max);
+    FAULT_REQUIRE(budget == limit / 16, "magazines may hold %zu MiB", budget / WORK_MIB);
+    FAULT_REQUIRE(cache == limit / 16, "the Big cache may hold %zu MiB", cache / WORK_MIB);
+    give(32);
+}
+
 /* ---- bounded pieces, few calls ---- */
 
 struct burst {
@@ -320,6 +335,53 @@ static void one_at_a_time(const void *argument) {
     work_check_books(0);
 }
 
+/* In the child nobody is at the epoch's work any more. */
+static void *thread_that_forks(void *argument) {
+    static struct work_block more[200];
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(FAULT_ALARM_S);
+        fake_prim_on(FAKE_PURGE_RANGES, NULL);
+        size_t before = given_back();
+        for (int i = 0; i < 200; i++)
+            FAULT_REQUIRE(work_malloc(&more[i], WORK_MIB), "no memory");
+        for (int i = 0; i < 200; i++)
+            work_free(&more[i]);
+        for (int i = 0; i < 4; i++)
+            epoch_passes();
+        FAULT_REQUIRE(given_back() > before + 100 * WORK_MIB, "no epoch ends in the child");
+        _exit(0);
+    }
+    int status = -1;
+    FAULT_REQUIRE(waitpid(child, &status, 0) == child && status == 0, "the child: status %#x",
+                  (unsigned)status);
+    return argument;
+}
+
+static void hook_fork_elsewhere(void) {
+    pthread_t thread;
+    if (atomic_exchange(&g_watch.has_run, true))
+        return;
+    FAULT_REQUIRE(pthread_create(&thread, NULL, thread_that_forks, NULL) == 0, "pthread_create");
+    pthread_join(thread, NULL);
+}
+
+/* Another thread forks while this one is at the work of an epoch. */
+static void goes_on_in_child(const void *argument) {
+    (void)argument;
+    make_idle_slabs();
+    fake_prim_on(FAKE_PURGE_RANGES, hook_fork_elsewhere);
+    for (int i = 0; i < 8; i++)
+        epoch_passes();
+    FAULT_REQUIRE(atomic_load(&g_watch.has_run), "nothing was purged");
+    give(4000);
+    hakmem_malloc_trim(0);
+    work_check_books(0);
+}
+
+enum { EPOCHS_UNDER_LOAD = FAULT_SANITIZED ? 300 : 2000 };
+
 static void *thread_that_churns(void *argument) {
     struct work_block *blocks = argument;
     uint64_t random = (uintptr_t)argument | 1;
@@ -333,12 +395,14 @@ static void *thread_that_churns(void *argument) {
     }
     for (int i = 0; i < SLOTS; i++)
         work_free(&blocks[i]);
+    FAULT_REQUIRE(hak_heap_current()->epoch <= EPOCHS_UNDER_LOAD, "%u epochs in the time of %d",
+                  hak_heap_current()->epoch, (int)EPOCHS_UNDER_LOAD);
     return NULL;
 }
 
 /* Epochs as fast as the threads allow, some of the kernel's answers refusals. */
 static void epochs_under_load(const void *argument) {
-    enum { THREADS = 4, EPOCHS = FAULT_SANITIZED ? 300 : 2000 };
+    enum { THREADS = 4 };
     static struct work_block blocks[THREADS][200];
     pthread_t threads[THREADS];
     fault_doing("threads and epochs");
@@ -347,7 +411,7 @@ static void epochs_under_load(const void *argument) {
     for (int i = 0; i < THREADS; i++)
         FAULT_REQUIRE(pthread_create(&threads[i], NULL, thread_that_churns, blocks[i]) == 0,
                       "pthread_create");
-    for (int i = 0; i < EPOCHS; i++) {
+    for (int i = 0; i < EPOCHS_UNDER_LOAD; i++) {
         fake_prim_advance_clock(EPOCH_MS);
         usleep(500);
     }
@@ -393,6 +457,8 @@ int main(void) {
         {"without time nothing happens", stands_still},
         {"a debt stands while another thread pays", debt_stands},
         {"a process that was stopped long purges once", one_at_a_time},
+        {"epochs go on in a child forked amid one", goes_on_in_child},
+        {"what is kept follows the group's limit", keeps_share_of_group},
     };
     static const struct burst bursts[] = {
         {"Mid of 4 KiB, whole", 4096, EPOCH_BLOCKS, 0},

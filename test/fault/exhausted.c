@@ -84,6 +84,24 @@ static void nothing_kept_back(const void *argument) {
         hakmem_free(g_work.blocks[i].p);
 }
 
+/* A smaller block cannot be had, so a block that shrinks stays as it is: no program expects NULL there. */
+static void shrinks_without_memory(const void *argument) {
+    const size_t size = *(const size_t *)argument;
+    const size_t small = 100;
+    struct work_block block;
+    FAULT_REQUIRE(work_malloc(&block, size), "no block to shrink");
+    fake_prim_play((struct fake_script){.series = FAKE_ANY_MEMORY, .first = 1, .count = ULONG_MAX});
+    fault_doing("taking all there is");
+    take_all(16 * WORK_KIB);
+    take_all(small);
+    fault_doing("shrinking");
+    errno = WORK_ERRNO;
+    unsigned char *p = hakmem_realloc(block.p, small);
+    FAULT_REQUIRE(p == block.p, "realloc of %zu bytes to %zu: %p, errno %d", size, small, (void *)p,
+                  errno);
+    work_check(&block);
+}
+
 enum { WANT_THREADS = 4, WANT_SLOTS = 96, WANT_OPERATIONS = FAULT_SANITIZED ? 1500 : 6000 };
 
 /* Takes and gives back at random, mostly in vain; some blocks are left for others to free. */
@@ -150,6 +168,12 @@ int main(void) {
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         bool is_good = fault_run(nothing_kept_back, &sizes[i]);
         CHECK(is_good, "NULL for %zu bytes comes when nothing is kept back%s%s", sizes[i],
+              is_good ? "" : ": ", g_fault->text);
+    }
+    static const size_t shrunk[] = {5000, 60 * WORK_KIB, WORK_MIB, 70 * WORK_MIB};
+    for (size_t i = 0; i < sizeof shrunk / sizeof *shrunk; i++) {
+        bool is_good = fault_run(shrinks_without_memory, &shrunk[i]);
+        CHECK(is_good, "a block of %zu bytes shrinks though there is no memory%s%s", shrunk[i],
               is_good ? "" : ": ", g_fault->text);
     }
     bool is_good = fault_run(threads_in_want, NULL);

@@ -42,6 +42,20 @@ void exchange_some(uint64_t *state, int count) {
     }
 }
 
+/* Whoever serves a thread in its last moments, what calloc gives is zero. */
+void check_calloc(uint64_t *state) {
+    size_t size = 16 + random_next(state) % 1000;
+    auto *fresh = static_cast<unsigned char *>(api.calloc(1, size));
+    if (fresh == nullptr)
+        stress_fail("out of memory");
+    for (size_t i = 0; i < size; i++) {
+        if (fresh[i] != 0)
+            stress_fail("a block of calloc is not zero");
+    }
+    memset(fresh, 0xdf, size);
+    api.free(fresh);
+}
+
 /* ---- keys ---- */
 
 struct key_value {
@@ -62,6 +76,7 @@ void key_destructor(void *argument) {
     key_value value = *static_cast<key_value *>(argument);
     uint64_t state = reinterpret_cast<uintptr_t>(argument) + static_cast<unsigned>(value.round) + 1;
     exchange_some(&state, 3);
+    check_calloc(&state);
     api.free(argument);
     g_destroyed[value.round]++;
     if (value.round + 1 < ROUNDS)

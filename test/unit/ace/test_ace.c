@@ -559,6 +559,7 @@ static void test_policy_lines(void **state) {
         {"capacity 64 3\n", 0},    /* below the first */
         {"capacity 64 0\n", 0},
         {"capacity 64 18446744073709551615\n", 0},
+        {"capacity 64 4294967807\n", 0}, /* 2^32 + 511 */
         {"capacity 64 99999999999999999999999999\n", 0},
         {"capacity 64 -1\n", 0},
         {"capacity  64   511", 511},
