@@ -48,10 +48,13 @@ static struct harness_end run(struct scenario scenario) {
 
 /* ---- the first call ---- */
 
-enum { FIRST_THREADS = 4 };
+/* Each thread begins in a tier of its own, so that not all of them begin with the same lock. */
+static const size_t g_first_sizes[] = {100, 100 * HAK_MIB, HAK_MIB, 300 * HAK_KIB, 20 * HAK_KIB};
+enum { FIRST_THREADS = sizeof g_first_sizes / sizeof g_first_sizes[0] };
 
 static void *first_in_thread(void *argument) {
-    void *p = hakmem_malloc(100);
+    const size_t *size = argument;
+    void *p = hakmem_malloc(*size);
     CHECK(p != NULL);
     memset(p, 7, 100);
     hakmem_free(p);
@@ -61,7 +64,7 @@ static void *first_in_thread(void *argument) {
 static void first_in_threads(void) {
     pthread_t threads[FIRST_THREADS];
     for (int i = 0; i < FIRST_THREADS; i++)
-        threads[i] = harness_thread(first_in_thread, NULL);
+        threads[i] = harness_thread(first_in_thread, (void *)(uintptr_t)&g_first_sizes[i]);
     for (int i = 0; i < FIRST_THREADS; i++)
         harness_join(threads[i]);
 }
