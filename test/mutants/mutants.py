@@ -192,7 +192,8 @@ class Test:
         programs = [os.path.relpath(word, build) for word in self.command
                     if word.startswith(f"{build}/") and "=" not in word]
         if not programs and str(build) not in self.command:
-            return ["all"]
+            script = Path(self.command[0]).read_text()
+            return ["all"] if re.search("HAKTEST_(BIN|CLI)", script) else ["hakmem_shared"]
         if self.name.startswith("golden."):
             programs.append("test/golden/warm_calls")
         uses_library = {"LD_PRELOAD", "HAKTEST_LIB"} & self.environment.keys() or str(build) in self.command
