@@ -60,7 +60,6 @@ struct hak_heap {
     uint32_t id;                        /* fixed; 1 … HAK_TAG_ID_NEVER - 1 */
     struct hak_remote *remote;          /* owner thread: what it sends to others; NULL: never did */
     uint16_t capacity[HAK_CLASS_COUNT]; /* owner thread, under the lock: slots; 0: no storage yet */
-    uint8_t exit_rounds;                /* owner thread: rounds of thread destructors seen */
     uint32_t epoch;                     /* owner thread: the last one it took note of */
     /* For epochs; owner thread, under the lock. */
     uint32_t activity[HAK_CLASS_COUNT];  /* refills and flushes in this epoch */
@@ -99,7 +98,7 @@ extern HAK_INTERNAL const struct hak_magazines hak_heap_empty;
 struct hak_thread {
     struct hak_heap *heap;             /* NULL: it has none */
     struct hakmem_stat_heap *counters; /* its heap's; NULL: it has none, or is not observed */
-    bool is_late;                      /* its destructors have run */
+    bool is_late;                      /* its heap has been taken away: it is ending */
 };
 extern HAK_INTERNAL _Thread_local struct hak_thread hak_thread;
 

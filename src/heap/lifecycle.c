@@ -1,10 +1,11 @@
 /* src/heap/lifecycle.c — which heap a thread works on, from its first call to its last. SPDX-License-Identifier: MIT */
 
 /*
- *   no heap (empty) --first allocation--> has a heap --destructors' last round--> late
+ *   no heap (empty) --first allocation--> has a heap --destructors' first round--> late
  *
- * A thread that only frees stays without one. Late threads (libc still frees a thread's buffers
- * after all destructors) borrow an orphan for each allocation and free as strangers.
+ * A thread that only frees stays without one. Late threads (other libraries' destructors come after ours,
+ * and libc frees a thread's buffers after them all) borrow an orphan for each allocation and free as
+ * strangers.
  */
 
 #include "arena/pagemap.h"
@@ -83,7 +84,6 @@ struct hak_heap *hak_heap_acquire(void) {
     heap = hak_registry_take();
     if (heap == NULL || hak_thread.is_late)
         return heap;
-    heap->exit_rounds = 0;
     lifecycle_point_to(heap); /* before arming, which may allocate */
     /* Without the hook the heap's memory stays with it after the thread's end; nothing breaks. */
     int error = hak_prim_thread_exit_arm(heap);
@@ -99,9 +99,8 @@ void hak_heap_return(struct hak_heap *heap) {
 static void lifecycle_thread_exit(void *value) {
     struct hak_heap *heap = value;
     hak_assert(heap == hak_heap_current());
-    /* Other libraries' destructors may run after ours and free or allocate: we stay to the last. */
-    if (++heap->exit_rounds < HAK_PRIM_EXIT_ROUNDS && hak_prim_thread_exit_arm(heap) == 0)
-        return;
+    /* At once, and not in the last round of destructors: nothing says which round this is. A thread that
+     * needed its first heap in a destructor comes here late, and would wait for rounds that never come. */
     hak_remote_post_all(heap);
     hak_heap_flush_above(heap, LIFECYCLE_KEPT_SIZE_MAX);
     hak_thread.is_late = true;

@@ -17,21 +17,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/*
- * Rounds of thread destructors that libc is sure to run (POSIX: at least 4). The thread sanitizer
- * takes its leave in the fourth, before us: nothing it watches may run then.
- */
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define HAK_PRIM_EXIT_ROUNDS 3
-#endif
-#elif defined(__SANITIZE_THREAD__)
-#define HAK_PRIM_EXIT_ROUNDS 3
-#endif
-#ifndef HAK_PRIM_EXIT_ROUNDS
-#define HAK_PRIM_EXIT_ROUNDS 4
-#endif
-
 enum hak_access { HAK_ACCESS_NONE, HAK_ACCESS_READ, HAK_ACCESS_READ_WRITE };
 
 /* memory: only src/vm calls these */

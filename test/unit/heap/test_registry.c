@@ -211,7 +211,7 @@ static void *take_and_orphan(void *argument) {
         struct hak_heap *heap = hak_registry_take();
         CHECK(heap != NULL);
         CHECK(hak_registry_heap(heap->id) == heap);
-        heap->exit_rounds++; /* nobody else has it: the thread sanitizer would know */
+        heap->epoch++; /* nobody else has it: the thread sanitizer would know */
         hak_registry_orphan(heap);
     }
     return NULL;
