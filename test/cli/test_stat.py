@@ -456,8 +456,8 @@ def test_stress_observed(p):
     p.stat(STRESS / "exchange", 1000000)
     p.stat(STRESS / "fork_storm", 100)
     p.stat(STRESS / "thread_storm", 2000, 32, 1, 32)
-    p.stat(STRESS / "shadow", 200000)
-    p.stat(STRESS / "shadow", 50000, env={"HAKMEM_CHECKS": "1"})
+    p.stat(BIN / "test/shadow/shadow", 200000)
+    p.stat(BIN / "test/shadow/shadow", 50000, env={"HAKMEM_CHECKS": "1"})
 
 
 # --- what people see ------------------------------------------------------------------------------

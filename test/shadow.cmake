@@ -1,0 +1,54 @@
+# test/shadow.cmake — random operations beside a model: preloaded, or on the prefixed build under a sanitizer.
+# SPDX-License-Identifier: MIT
+
+file(GLOB sources CONFIGURE_DEPENDS shadow/*.c)
+list(FILTER sources EXCLUDE REGEX "/shadow\\.c$")
+set(lookup "")
+if(NOT HAK_FULL)
+  set(lookup $<TARGET_OBJECTS:hak_prefixed_lookup>)
+endif()
+hak_add_test_program(shadow ${CMAKE_CURRENT_SOURCE_DIR}/shadow/shadow.c ${sources} ${lookup})
+target_compile_options(shadow PRIVATE -fno-builtin)
+target_include_directories(shadow PRIVATE ${PROJECT_SOURCE_DIR}/include)
+set(environment "LD_PRELOAD=${PROJECT_BINARY_DIR}/libhakmem.so.${HAK_ABI_VERSION}")
+if(NOT HAK_FULL)
+  hak_link_prefixed(shadow)
+  set(environment ${HAK_SANITIZER_ENVIRONMENT})
+endif()
+
+# hak_add_shadow_test(<name> [ENVIRONMENT VARIABLE=value...] [ARGUMENTS ...])
+function(hak_add_shadow_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "ENVIRONMENT;ARGUMENTS")
+  # Observed, with the files in a directory of its own, which goes afterwards.
+  set(observed "")
+  if(name MATCHES "observed")
+    set(observed sh -c "d=$(mktemp -d); HAKMEM_STAT=$d \"$@\"; s=$?; rm -r \"$d\"; exit $s" sh)
+  endif()
+  hak_add_test(shadow ${name} TIMEOUT 900
+    COMMAND ${observed} ${launcher} $<TARGET_FILE:shadow> ${arg_ARGUMENTS})
+  set_property(TEST shadow.${name} PROPERTY ENVIRONMENT ${environment} ${arg_ENVIRONMENT})
+endfunction()
+
+# Arguments: operations, first seed, seeds. A debug build or a sanitizer checks more per call and makes
+# fewer calls; it audits the heap between them as well.
+if(HAKMEM_SANITIZE OR HAKMEM_DEBUG GREATER 0)
+  set(audit -c 65536)
+  set(alone 150000)
+  set(together 100000)
+else()
+  set(audit -c 0)
+  set(alone 1000000)
+  set(together 500000)
+endif()
+hak_add_shadow_test(alone ARGUMENTS ${audit} ${alone} 1 8)
+hak_add_shadow_test(alone_observed ARGUMENTS ${audit} ${together} 11)
+hak_add_shadow_test(alone_checked ENVIRONMENT HAKMEM_CHECKS=1 ARGUMENTS ${audit} ${together} 12)
+hak_add_shadow_test(alone_helped ENVIRONMENT HAKMEM_HELPER=on ARGUMENTS ${audit} ${together} 13)
+foreach(threads 2 4 32 128)
+  hak_add_shadow_test(threads_${threads} ARGUMENTS -t ${threads} ${audit} ${together} ${threads})
+endforeach()
+hak_add_shadow_test(threads_observed ARGUMENTS -t 4 ${audit} ${together} 21)
+hak_add_shadow_test(threads_checked ENVIRONMENT HAKMEM_CHECKS=1
+  ARGUMENTS -t 4 ${audit} ${together} 22)
+hak_add_shadow_test(threads_helped ENVIRONMENT HAKMEM_HELPER=on
+  ARGUMENTS -t 4 ${audit} ${together} 23)
