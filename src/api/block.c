@@ -10,6 +10,7 @@
 #include "api/tick.h"
 #include "arena/pagemap.h"
 #include "arena/pool.h"
+#include "base/atomic.h"
 #include "base/bits.h"
 #include "base/fatal.h"
 #include "base/misuse.h"
@@ -260,16 +261,23 @@ size_t hak_block_good_size(size_t size, size_t align) {
 
 /* ---- free ---- */
 
+/* [A] relaxed: who frees a block has it from who shrank it. */
+static struct { _Atomic bool has_unshrunk; } g_block;
+
+void hak_block_note_unshrunk(void) {
+    hak_atomic_store_relaxed(&g_block.has_unshrunk, true);
+}
+
 /*
  * checks=1: could this block have been requested with `size`? realloc leaves at most half of a block
- * unused, in place or as spare; an alignment may have asked for a larger class.
+ * unused, in place or as spare, unless memory was short; an alignment may have asked for a larger class.
  */
 static bool block_size_is_possible(const void *p, size_t size, bool is_aligned,
                                    const struct block_place *place) {
     size_t usable = block_place_usable(p, place);
     if (size > usable)
         return false;
-    if (size >= usable / 2)
+    if (size >= usable / 2 || hak_atomic_load_relaxed(&g_block.has_unshrunk))
         return true;
     size_t carried = hak_max(size + HAK_BLOCK_TAIL, 1);
     if (place->tier == BLOCK_LARGE)
@@ -394,6 +402,8 @@ static void *block_resize_big(void *p, size_t size, size_t usable) {
     if (resized == NULL && block_make_room(size))
         resized = hak_big_resize(p, size + HAK_BLOCK_TAIL);
     block_context_end();
+    if (resized && size < (hak_big_size(resized) - HAK_BLOCK_TAIL) / 2)
+        hak_block_note_unshrunk();
     return resized;
 }
 

@@ -55,6 +55,11 @@ HAK_NOINLINE size_t hak_block_usable_slow(const void *p, const char *function);
  * then: a Big block may have been moved by the kernel. NULL: it is as it was; *usable is what it holds.
  */
 void *hak_block_resize(void *p, size_t size, size_t *usable);
+/*
+ * Told by realloc: a block stays as large as it was, because there was no memory to make it smaller. From
+ * then on checks=1 takes any size up to a block's own for the one that was asked for.
+ */
+HAK_COLD void hak_block_note_unshrunk(void);
 
 /*
  * A block for the contents of one that has outgrown its `usable` bytes, with spare if that can be had:

@@ -111,8 +111,10 @@ static void *entry_realloc_any(void *p, size_t size) {
         return moved;
     bool has_outgrown = size > usable && size > HAK_MID_MAX;
     moved = has_outgrown ? hak_block_alloc_growing(size, usable) : entry_take(size);
-    if (moved == NULL && size <= usable)
+    if (moved == NULL && size <= usable) {
+        hak_block_note_unshrunk();
         return p; /* shrinking never fails: programs do not expect it to */
+    }
     if (moved == NULL)
         return NULL;
     memcpy(moved, p, usable < size ? usable : size);

@@ -149,13 +149,68 @@ static void threads_in_want(const void *argument) {
     FAULT_REQUIRE(g_fault->nulls == 0, "%lu allocations fail after recovery", g_fault->nulls);
 }
 
-int main(void) {
+/* All that is left goes into a chain: not even the smallest block is to be had. */
+static void *chain_all(void) {
+    void *chain = NULL;
+    void *p;
+    while ((p = hakmem_malloc(sizeof chain)) != NULL) {
+        memcpy(p, &chain, sizeof chain);
+        chain = p;
+    }
+    return chain;
+}
+
+/* With checks=1: a block that could not be made smaller has, rightly, any size that was asked for. */
+static _Noreturn void unshrunk_is_freed(void) {
+    static const struct {
+        size_t before;
+        size_t after;
+    } cases[] = {{900, 1},
+                 {20 * WORK_KIB, 100},
+                 {500 * WORK_KIB, 2000},
+                 {30 * WORK_MIB, 1},
+                 {90 * WORK_MIB, 5 * WORK_MIB}};
+    enum { CASES = sizeof cases / sizeof *cases };
+    void *blocks[CASES];
+    for (size_t i = 0; i < CASES; i++)
+        blocks[i] = hakmem_malloc(cases[i].before);
+    fake_prim_play((struct fake_script){.series = FAKE_ANY_MEMORY, .first = 1, .count = ULONG_MAX});
+    void *chain = chain_all();
+    for (size_t i = 0; i < CASES; i++) {
+        fault_doing("realloc to less without memory");
+        FAULT_REQUIRE(hakmem_realloc(blocks[i], cases[i].after) == blocks[i],
+                      "%zu bytes do not stay where they are", cases[i].before);
+    }
+    for (size_t i = 0; i < CASES; i++) {
+        fault_doing("a sized free of it");
+        hakmem_free_sized(blocks[i], cases[i].after);
+    }
+    while (chain) {
+        void *p = chain;
+        memcpy(&chain, p, sizeof chain);
+        hakmem_free_sized(p, sizeof chain);
+    }
+    fault_started_end();
+}
+
+static void check_unshrunk(void) {
+    setenv("HAKMEM_CHECKS", "1", 1);
+    bool is_good = fault_start("unshrunk", (struct fake_machine){0}, (struct fake_script){0}, 0);
+    unsetenv("HAKMEM_CHECKS");
+    CHECK(is_good, "what could not be made smaller is freed with its size, checks=1%s%s",
+          is_good ? "" : ": ", g_fault->text);
+}
+
+int main(int argc, char **argv) {
     static const struct {
         const char *name;
         enum fake_call series;
     } refused[] = {{"map", FAKE_MAP}, {"protect", FAKE_PROTECT}};
     static const size_t sizes[] = {16 * WORK_KIB, 60 * WORK_KIB, 200 * WORK_KIB, WORK_MIB};
     fault_open();
+    if (argc == 2 && strcmp(argv[1], "unshrunk") == 0)
+        unshrunk_is_freed();
+    check_unshrunk();
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         for (unsigned long first = 1; first <= 4; first++) {
             const struct fake_script script = {
