@@ -6,6 +6,7 @@
  * it; then by operation, until no single one can be left out. Each attempt is a child process; it
  * also says how far it came, and what follows is left out at once.
  */
+#define _GNU_SOURCE /* environ */
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
