@@ -3,8 +3,9 @@
 /*
  *   hak_heap_audit -> walk_heaps      whose magazines may be looked at
  *                  -> walk_arena      each unit: slab, span, free run, being purged, hakmem's own
+ *                  -> walk_book       each heap's counts and bins
  *                  -> walk_outside    each block that is not in its slab: magazines, records on their way
- *                  -> walk_books      heaps, sets, pool, metadata, Big
+ *                  -> walk_books      pool, metadata, address book, Big
  *
  * All locks are held, so slabs, free runs and inboxes stand still. What others do without a lock meanwhile:
  *
@@ -369,8 +370,8 @@ HAK_AUDIT void hak_heap_audit(struct hak_audit *audit, void *notes,
         walk_arena(&walk, hak_arenas.list[i]);
     }
     for (uint32_t id = 1; id <= walk.heap_count; id++) {
-        walk_outside(&walk, hak_registry_heap(id));
         walk_book(&walk, hak_registry_heap(id));
+        walk_outside(&walk, hak_registry_heap(id));
     }
     walk_books(&walk);
     size_t elsewhere = totals->magazine_blocks + totals->travelling_blocks;

@@ -405,16 +405,24 @@ static HAK_AUDIT void packet_visit(struct hak_audit *audit, const struct hak_pla
         record_visit(&packet->records[i], place->part, visit, context);
 }
 
+/* No inbox has more packets than all heaps together. */
+static HAK_AUDIT bool inbox_ends(const struct hak_packet *packet) {
+    size_t packets_max = (size_t)hak_registry_count() * REMOTE_PACKETS_MAX;
+    size_t count = 0;
+    for (; packet && count <= packets_max; packet = packet->next)
+        count++;
+    return packet == NULL;
+}
+
 HAK_AUDIT void hak_remote_audit_inbox(struct hak_audit *audit, struct hak_heap *heap,
                                       hak_remote_visit *visit, void *context) {
-    size_t packets_max = (size_t)hak_registry_count() * REMOTE_PACKETS_MAX;
     struct hak_place place = {.part = "packet on its way", .heap = heap->id};
     /* Acquire (B): pairs with the release in remote_send(). */
     const struct hak_packet *packet = hak_atomic_load_acquire(&heap->inbox);
+    if (!hak_audit_expect(audit, &place, "the inbox ends", inbox_ends(packet), 1))
+        return;
     for (; packet; packet = packet->next) {
         place.address = (uintptr_t)packet;
-        if (!hak_audit_expect(audit, &place, "the inbox ends", packets_max-- > 0, 1))
-            return;
         hak_audit_expect(audit, &place, "heap it was sent to",
                          hak_atomic_load_relaxed(&packet->in_flight), heap->id);
         packet_visit(audit, &place, packet, visit, context);

@@ -187,8 +187,8 @@ HAK_AUDIT unsigned hak_slab_audit_pointer(struct hak_audit *audit, const struct 
                                           const void *p) {
     struct hak_place here = *place;
     size_t unit;
-    hak_unit first;
-    uint32_t index;
+    hak_unit first = HAK_UNIT_NONE;
+    uint32_t index = 0;
     here.address = (uintptr_t)p;
     bool is_ours = hak_pagemap_find_any(p, &unit) && hak_arena_find((hak_unit)unit) &&
                    hak_pagemap_look((hak_unit)unit) == tag &&
