@@ -82,6 +82,15 @@ HAK_INLINE size_t hak_tag_class_offset(uint32_t tag) {
     return tag & (HAK_TAG_CLASS_LIMIT - 16);
 }
 
+/*
+ * Nothing is allocated there: never was, or was freed since. An arena may lie where a Big block was once, so
+ * its units can say that too.
+ */
+HAK_INLINE bool hak_tag_is_free(uint32_t tag) {
+    return tag == HAK_KIND_NONE || tag == HAK_KIND_SPAN_FREED || tag == HAK_KIND_BIG_FREED ||
+           tag == HAK_KIND_SLAB_FREED;
+}
+
 HAK_INLINE void hak_pagemap_set(hak_unit unit, uint32_t tag) {
     hak_atomic_store_relaxed(&hak_pagemap_tags[unit], tag);
 }

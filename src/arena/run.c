@@ -243,9 +243,8 @@ static HAK_AUDIT void run_audit_unit(struct hak_audit *audit, const struct hak_a
                                      hak_unit unit, bool is_edge) {
     struct hak_place place = {"free unit", (uintptr_t)hak_unit_address(unit), 0, 0};
     uint32_t tag = hak_pagemap_look(unit);
-    bool is_tag_free =
-        tag == HAK_KIND_NONE || tag == HAK_KIND_SPAN_FREED || tag == HAK_KIND_SLAB_FREED;
-    hak_audit_expect(audit, &place, "its tag is one of free units", is_tag_free ? 0 : tag, 0);
+    hak_audit_expect(audit, &place, "its tag is one of free units", hak_tag_is_free(tag) ? 0 : tag,
+                     0);
     if (!is_edge)
         hak_audit_expect(audit, &place, "length inside a free run", hak_run_of(unit)->length, 0);
     hak_audit_expect(audit, &place, "bitmap lines of free units are zero",

@@ -172,9 +172,7 @@ HAK_AUDIT uint32_t hak_span_audit(struct hak_audit *audit, hak_unit first, uint3
     for (uint32_t i = 1; i < count; i++) {
         place.address = (uintptr_t)hak_unit_address(first + i);
         uint32_t tag = hak_pagemap_look(first + i);
-        bool is_inner =
-            tag == HAK_KIND_NONE || tag == HAK_KIND_SPAN_FREED || tag == HAK_KIND_SLAB_FREED;
-        hak_audit_expect(audit, &place, "tag inside a span", is_inner ? 0 : tag, 0);
+        hak_audit_expect(audit, &place, "tag inside a span", hak_tag_is_free(tag) ? 0 : tag, 0);
         hak_audit_expect(audit, &place, "no free run begins or ends inside",
                          span_at(first + i)->pool_word, 0);
     }
