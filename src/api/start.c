@@ -105,6 +105,9 @@ bool hak_start(void) {
 __attribute__((constructor)) static void start_at_load(void) {
     start_slow(); /* to look first, as hak_start() does, costs a page fault more: read, then write */
     if (!g_start.has_environment) {
+        struct hak_heap *heap = hak_heap_current();
+        if (heap) /* checks=1 finds misuse at once only where there is no magazine */
+            hak_heap_drop_magazines(heap);
         start_options();
         start_observing();
         hak_block_init();

@@ -187,6 +187,12 @@ void hak_heap_put(struct hak_heap *heap, unsigned class_index, void *const *bloc
  */
 void hak_heap_flush_above(struct hak_heap *heap, size_t size);
 /*
+ * Empties all magazines and gives their storage back, so that the next refill or flush begins anew by the
+ * policy of then. The caller is the heap's thread, and changes the policy afterwards: the budget is counted
+ * by the sizes at which magazines begin. Start-up only, before prewarming.
+ */
+void hak_heap_drop_magazines(struct hak_heap *heap);
+/*
  * Gathers a block of another heap, to be sent home with others; `tag` is its unit's and names a slab.
  * False: hak_heap_free_remote() has to look at it. No heap's lock is held.
  */

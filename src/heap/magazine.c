@@ -245,6 +245,22 @@ void hak_heap_flush_above(struct hak_heap *heap, size_t size) {
     hak_lock_release(&heap->lock);
 }
 
+void hak_heap_drop_magazines(struct hak_heap *heap) {
+    hak_lock_acquire(&heap->lock);
+    for (unsigned class_index = 1; class_index < HAK_CLASS_COUNT; class_index++) {
+        unsigned capacity = heap->capacity[class_index];
+        if (capacity == 0)
+            continue;
+        void **storage = magazine_storage(heap, class_index);
+        magazine_flush(heap, class_index, magazine_held(heap, class_index), "free");
+        heap->magazines.of_class[class_index] = hak_heap_empty.of_class[class_index];
+        heap->capacity[class_index] = 0;
+        hak_meta_free(storage, storage_bytes(capacity));
+        hak_atomic_sub_relaxed(&g_magazine.budget_used, capacity_excess(class_index, capacity));
+    }
+    hak_lock_release(&heap->lock);
+}
+
 /* ---- epochs ---- */
 
 /* The limit may have come down since the magazine grew: an experiment that did not help. */

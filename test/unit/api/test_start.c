@@ -12,6 +12,7 @@
 #include <hakmem/hakmem.h>
 
 #include "api/block.h"
+#include "api/observed.h"
 #include "api/start.h"
 #include "arena/pagemap.h"
 #include "base/bits.h"
@@ -124,9 +125,27 @@ static void make_first_call(const char *name) {
         CHECK(!"a known first call");
 }
 
+/* Blocks before libc knows the environment: so many of a size that its magazine grows. */
+static void call_before_environment(void) {
+    enum { COUNT = 1000 };
+    static void *blocks[COUNT];
+    char **known = environ;
+    environ = NULL;
+    for (int i = 0; i < COUNT; i++)
+        blocks[i] = hakmem_malloc(64);
+    for (int i = 0; i < COUNT; i++)
+        use(blocks[i]);
+    CHECK(hak_heap_budget_used() > 0);
+    environ = known;
+}
+
 /* 101 is the first priority that is not the implementation's. */
 __attribute__((constructor(101))) static void call_before_main(void) {
     const char *scenario = getenv("HAK_TEST_SCENARIO");
+    if (scenario && strncmp(scenario, "early-", 6) == 0) {
+        g_harness.is_child = true;
+        call_before_environment();
+    }
     if (scenario && strncmp(scenario, "first-", 6) == 0) {
         g_harness.is_child = true;
         make_first_call(scenario + 6);
@@ -264,6 +283,39 @@ static void test_once(void **state) {
     harness_expect_well(start_again, NULL);
 }
 
+/* ---- blocks before the environment ---- */
+
+/* All of the environment counts from the constructor on, whatever was done before. */
+static void look_at_checks(void) {
+    CHECK_EQUAL(hak_options.checks, 1);
+    CHECK_EQUAL(hak_block_stay_units, 0);
+    CHECK(hak_heap_policy.is_exact);
+    CHECK_EQUAL(hak_heap_budget_used(), 0);
+    free_twice();
+}
+
+static void look_at_counters(void) {
+    CHECK(hak_stat_file != NULL);
+    CHECK(hak_thread.counters == &hak_stat_file->first_heap);
+    CHECK_EQUAL(hak_pagemap_unit_count, 0);
+    CHECK_EQUAL(hak_block_stay_units, 0);
+    CHECK_EQUAL(hak_stat_file->header.thread_count, 1);
+    uint64_t calls = hak_thread.counters->entries[HAK_ENTRY_MALLOC];
+    uint64_t frees = hak_thread.counters->entries[HAK_ENTRY_FREE];
+    use(hakmem_malloc(64));
+    CHECK_EQUAL(hak_thread.counters->entries[HAK_ENTRY_MALLOC], calls + 1);
+    CHECK_EQUAL(hak_thread.counters->entries[HAK_ENTRY_FREE], frees + 1);
+    CHECK_EQUAL(hak_thread.counters->frees_remote, 0);
+}
+
+static void test_early_checks(void **state) {
+    struct scenario scenario = {"early-checks", {"HAKMEM_CHECKS=1"}};
+    struct harness_end end = harness_run(run_scenario, &scenario);
+    CHECK(WIFSIGNALED(end.status));
+    CHECK_EQUAL(WTERMSIG(end.status), SIGABRT);
+    CHECK(strstr(end.text, "): double free; class ") != NULL);
+}
+
 /* ---- observed, and then not any more ---- */
 
 /* The directory goes away, so a forked child gets no file: all its fast paths are open again. */
@@ -318,6 +370,10 @@ static void test_fork_unobserved(void **state) {
     CHECK(strstr(end.text, "this process is not observed\n") != NULL);
 }
 
+static void test_early_observed(void **state) {
+    CHECK_EQUAL(run_observed("early-observed").size, 0);
+}
+
 static void test_fail_observed(void **state) {
     CHECK_EQUAL(run_observed("then-fail-observed").size, 0);
 }
@@ -335,6 +391,10 @@ static int run_second_half(const char *scenario) {
         fork_unobserved();
     else if (strcmp(scenario, "then-fail-observed") == 0)
         fail_observed();
+    else if (strcmp(scenario, "early-checks") == 0)
+        look_at_checks();
+    else if (strcmp(scenario, "early-observed") == 0)
+        look_at_counters();
     else if (strcmp(scenario, "then-malloc") == 0)
         CHECK(hakmem_malloc(HAK_MIB) != NULL);
     else
@@ -352,6 +412,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_report),
         cmocka_unit_test(test_log),
         cmocka_unit_test(test_once),
+        cmocka_unit_test(test_early_checks),
+        cmocka_unit_test(test_early_observed),
         cmocka_unit_test(test_fork_unobserved),
         cmocka_unit_test(test_fail_observed),
     };
