@@ -344,9 +344,8 @@ int hak_prim_map(void *wanted, size_t size, enum hak_access access, void **out) 
         return fake_breach(FAKE_MAP, "not whole OS pages", (uintptr_t)wanted, size);
     if (!fake_charge(size))
         return fake_answer(FAKE_MAP, ENOMEM);
-    if (wanted)
-        error = real_hak_prim_map(wanted, size, access, out);
-    else
+    error = wanted ? real_hak_prim_map(wanted, size, access, out) : EEXIST;
+    if (wanted == NULL || (error == EEXIST && g_fake.machine.is_before_4_17))
         error = g_fake.machine.places ? fake_map_at_next_place(size, access, out)
                                       : fake_map_anywhere(size, access, out);
     if (error) {
@@ -638,10 +637,10 @@ int hak_prim_fork_register(void (*prepare)(void), void (*parent)(void), void (*c
 void fake_prim_describe(char text[FAKE_PRIM_TEXT_SIZE], struct fake_machine machine,
                         struct fake_script script) {
     snprintf(text, FAKE_PRIM_TEXT_SIZE,
-             FAKE_PRIM_VARIABLE "=%zu %zu %d %" PRIu64 " %d %lu %lu %u %" PRIu64 " %d",
-             machine.page_size, machine.address_limit, machine.has_no_hint, machine.places,
-             (int)script.series, script.first, script.count, script.random_permille, script.seed,
-             script.error);
+             FAKE_PRIM_VARIABLE "=%zu %zu %d %d %" PRIu64 " %d %lu %lu %u %" PRIu64 " %d",
+             machine.page_size, machine.address_limit, machine.has_no_hint, machine.is_before_4_17,
+             machine.places, (int)script.series, script.first, script.count, script.random_permille,
+             script.seed, script.error);
 }
 
 /* Before the library's own constructor, which has no priority and so comes after all that have. */
@@ -650,18 +649,20 @@ __attribute__((constructor(101))) static void fake_prim_from_environment(void) {
     struct fake_machine machine = {0};
     struct fake_script script = {0};
     int has_no_hint;
+    int is_before_4_17;
     int series;
     if (text == NULL)
         return;
     int count =
-        sscanf(text, "%zu %zu %d %" SCNu64 " %d %lu %lu %u %" SCNu64 " %d", &machine.page_size,
-               &machine.address_limit, &has_no_hint, &machine.places, &series, &script.first,
-               &script.count, &script.random_permille, &script.seed, &script.error);
-    if (count != 10 || series < 0 || series >= FAKE_SERIES_COUNT) {
+        sscanf(text, "%zu %zu %d %d %" SCNu64 " %d %lu %lu %u %" SCNu64 " %d", &machine.page_size,
+               &machine.address_limit, &has_no_hint, &is_before_4_17, &machine.places, &series,
+               &script.first, &script.count, &script.random_permille, &script.seed, &script.error);
+    if (count != 11 || series < 0 || series >= FAKE_SERIES_COUNT) {
         fprintf(stderr, "# fake_prim: cannot read %s=%s\n", FAKE_PRIM_VARIABLE, text);
         abort();
     }
     machine.has_no_hint = has_no_hint != 0;
+    machine.is_before_4_17 = is_before_4_17 != 0;
     script.series = (enum fake_call)series;
     g_fake.machine = machine;
     fake_prim_play(script);

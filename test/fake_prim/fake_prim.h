@@ -68,6 +68,7 @@ struct fake_machine {
     bool has_no_hint;     /* no quiet place is known: the kernel chooses */
     uint64_t
         places; /* a seed: the fake chooses all places, the same each time; 0: the kernel does */
+    bool is_before_4_17; /* a place that is taken is no error: the kernel chooses another */
 };
 
 /* Starts a script: numbers of calls and failures begin at 0 again. */

@@ -187,6 +187,23 @@ static void keeps_share_of_group(const void *argument) {
     give(32);
 }
 
+/* No file says which group it is: there is no limit then, and nothing to be asked again. */
+static void group_unknown(const void *argument) {
+    (void)argument;
+    fake_prim_play((struct fake_script){
+        .series = FAKE_READ_FILE, .first = 1, .count = ULONG_MAX, .error = ENOENT});
+    for (int i = 0; i < 20; i++) {
+        take(200, WORK_MIB);
+        give(200);
+    }
+    FAULT_REQUIRE(kept() >= 200 * WORK_MIB, "%zu MiB kept before any epoch", kept() / WORK_MIB);
+    FAULT_REQUIRE(fake_prim_calls(FAKE_READ_FILE) == 1, "%lu reads",
+                  fake_prim_calls(FAKE_READ_FILE));
+    fake_prim_play((struct fake_script){0});
+    hakmem_malloc_trim(0);
+    work_check_books(0);
+}
+
 /* ---- bounded pieces, few calls ---- */
 
 struct burst {
@@ -459,6 +476,7 @@ int main(void) {
         {"a process that was stopped long purges once", one_at_a_time},
         {"epochs go on in a child forked amid one", goes_on_in_child},
         {"what is kept follows the group's limit", keeps_share_of_group},
+        {"a group that cannot be found has no limit", group_unknown},
     };
     static const struct burst bursts[] = {
         {"Mid of 4 KiB, whole", 4096, EPOCH_BLOCKS, 0},

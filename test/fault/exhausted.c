@@ -201,6 +201,68 @@ static void check_unshrunk(void) {
           is_good ? "" : ": ", g_fault->text);
 }
 
+enum { POOR_THREADS = 24, POOR_FREES = 40 };
+
+static struct {
+    pthread_barrier_t barrier;
+    _Atomic unsigned nulls; /* threads whose first request got nothing */
+} g_poor;
+
+/* Its first call is a free, of the others' blocks, then it asks for one: there may be no memory for a heap. */
+static void *poor_thread(void *argument) {
+    struct work_block *blocks = argument;
+    struct work_block first;
+    for (int i = 0; i < POOR_FREES; i++)
+        work_free(&blocks[i]);
+    bool has_first = work_malloc(&first, 100);
+    if (!has_first)
+        atomic_fetch_add(&g_poor.nulls, 1);
+    size_t prewarmed = hakmem_prewarm(100, 3);
+    FAULT_REQUIRE(has_first || prewarmed == 0, "prewarmed %zu blocks in no heap", prewarmed);
+    pthread_barrier_wait(&g_poor.barrier); /* all want one of their own */
+    if (has_first)
+        work_free(&first);
+    return NULL;
+}
+
+/*
+ * Not one unit is free, so neither heaps nor what they are described in can be made. Whoever has none still
+ * frees what others allocated.
+ */
+static void threads_without_heap(const void *argument) {
+    const struct fake_script script = *(const struct fake_script *)argument;
+    pthread_t threads[POOR_THREADS];
+    for (int i = 0; i < POOR_THREADS * POOR_FREES; i++)
+        FAULT_REQUIRE(work_malloc(&g_work.blocks[i], 1000), "a block of the main thread's");
+    g_work.count = POOR_THREADS * POOR_FREES;
+    fake_prim_play(script);
+    fault_doing("taking all there is");
+    size_t from = g_work.count;
+    size_t count = take_all(1000);
+    fault_doing("threads without a heap");
+    pthread_barrier_init(&g_poor.barrier, NULL, POOR_THREADS);
+    for (int i = 0; i < POOR_THREADS; i++) {
+        int error = pthread_create(&threads[i], NULL, poor_thread, &g_work.blocks[i * POOR_FREES]);
+        FAULT_REQUIRE(error == 0, "pthread_create: %d", error);
+    }
+    for (int i = 0; i < POOR_THREADS; i++)
+        pthread_join(threads[i], NULL);
+    unsigned nulls = atomic_load(&g_poor.nulls);
+    FAULT_REQUIRE(nulls > 0, "every thread has a heap");
+    fault_doing("Big without a table");
+    struct work_block big;
+    if (work_malloc(&big, 70 * WORK_MIB))
+        work_free(&big);
+    for (size_t i = from; i < from + count; i++)
+        hakmem_free(g_work.blocks[i].p);
+    fake_prim_play((struct fake_script){0});
+    hakmem_malloc_trim(0);
+    work_check_books(0);
+    work_under((struct fake_script){0});
+    FAULT_REQUIRE(g_fault->nulls == 0, "%lu allocations fail after recovery", g_fault->nulls);
+    g_fault->nulls = nulls;
+}
+
 int main(int argc, char **argv) {
     static const struct {
         const char *name;
@@ -230,6 +292,13 @@ int main(int argc, char **argv) {
         bool is_good = fault_run(shrinks_without_memory, &shrunk[i]);
         CHECK(is_good, "a block of %zu bytes shrinks though there is no memory%s%s", shrunk[i],
               is_good ? "" : ": ", g_fault->text);
+    }
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        const struct fake_script script = {
+            .series = i ? FAKE_PROTECT : FAKE_ANY_MEMORY, .first = 1, .count = ULONG_MAX};
+        bool is_good = fault_run(threads_without_heap, &script);
+        CHECK(is_good, "%s refused: %lu threads without a heap%s%s", i ? "protect" : "all",
+              g_fault->nulls, is_good ? "" : ": ", g_fault->text);
     }
     bool is_good = fault_run(threads_in_want, NULL);
     CHECK(is_good, "threads in want of memory leave every block and the books whole%s%s",

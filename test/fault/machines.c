@@ -1,4 +1,4 @@
-/* test/fault/machines.c — larger OS pages, no quiet place, strangers in the window. SPDX-License-Identifier: MIT */
+/* test/fault/machines.c — larger OS pages, no quiet place, an old kernel, strangers in the window. SPDX-License-Identifier: MIT */
 /*
  * Goal: nothing depends on the machine that hakmem was written on.
  * Method: on each pretended machine the workload runs without failures and must be served in full;
@@ -107,6 +107,7 @@ int main(int argc, char **argv) {
         {"no quiet place", {.has_no_hint = true}},
         {"no quiet place, 64 KiB pages", {.page_size = 65536, .has_no_hint = true}},
         {"limit 16 GiB, 16 KiB pages", {.page_size = 16384, .address_limit = (size_t)16 << 30}},
+        {"a kernel before 4.17", {.is_before_4_17 = true}},
         {"limit 16 GiB, no quiet place", {.address_limit = (size_t)16 << 30, .has_no_hint = true}},
     };
     static const char *const parts[] = {"workload", "once", "for good", "strangers"};
