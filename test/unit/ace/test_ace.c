@@ -111,6 +111,21 @@ static void test_checks(void **state) {
     }
 }
 
+/* huge=on: from the first unit on; any other word leaves what was. */
+static void all_huge(void *argument) {
+    size_t from = hak_pool_policy.huge_from;
+    CHECK(from > 0);
+    for (uint32_t huge = HAK_HUGE_OFF; huge <= HAK_HUGE_ON; huge++) {
+        hak_options.huge = huge;
+        hak_ace_init(HAK_ACE_ON, false);
+        CHECK_EQUAL(hak_pool_policy.huge_from, huge == HAK_HUGE_ON ? 0 : from);
+    }
+}
+
+static void test_all_huge(void **state) {
+    harness_expect_well(all_huge, NULL);
+}
+
 /* A heap reaches exactly the limit, by doubling, in every class. */
 static void follow(void *argument) {
     hak_ace_init(*(enum hak_ace_mode *)argument, false);
@@ -616,6 +631,7 @@ int main(void) {
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_modes_agree),
         cmocka_unit_test(test_checks),
+        cmocka_unit_test(test_all_huge),
         cmocka_unit_test(test_heaps_follow),
         cmocka_unit_test(test_experiments),
         cmocka_unit_test(test_receipts),

@@ -303,6 +303,34 @@ static void test_trim(void **state) {
     harness_expect_well(trim_all, NULL);
 }
 
+/* One slow path does not pay for all: 64 orphans an epoch, the oldest first. */
+static void reap_many(void *argument) {
+    enum { MANY = 150, AT_A_TIME = 64 };
+    static struct hak_heap *heaps[MANY];
+    heap_use_start(7, 63);
+    for (int i = 0; i < MANY; i++) {
+        heaps[i] = hak_registry_take();
+        CHECK(heaps[i] != NULL);
+        void *block = hak_heap_refill(heaps[i], CLASS); /* and three more in the magazine */
+        hak_heap_flush(heaps[i], CLASS, block, "free");
+    }
+    for (int i = 0; i < MANY; i++)
+        hak_registry_orphan(heaps[i]);
+    hak_heap_reap(1); /* they are not idle yet */
+    CHECK(heap_use_held(heaps[0], CLASS) > 0);
+    for (int turn = 1; turn <= 3; turn++) {
+        hak_heap_reap(10);
+        for (int i = 0; i < MANY; i++)
+            CHECK_EQUAL(heap_use_held(heaps[i], CLASS) == 0, i < turn * AT_A_TIME);
+    }
+    CHECK_EQUAL(hak_registry_orphan_count(), MANY);
+    CHECK_EQUAL(hak_heap_stats().bytes_out, 0);
+}
+
+static void test_reap(void **state) {
+    harness_expect_well(reap_many, NULL);
+}
+
 static void check_stats(void *argument) {
     heap_use_start(7, 7);
     CHECK_EQUAL(hak_heap_stats().heap_count, 0);
@@ -333,6 +361,7 @@ int main(void) {
         cmocka_unit_test(test_thread_end),
         cmocka_unit_test(test_late_first_call),
         cmocka_unit_test(test_trim),
+        cmocka_unit_test(test_reap),
         cmocka_unit_test(test_stats),
     };
     harness_start();

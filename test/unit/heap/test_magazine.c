@@ -520,6 +520,41 @@ static void test_budget(void **state) {
     harness_expect_well(budget_balances, NULL);
 }
 
+/* ---- to begin anew ---- */
+
+/* Another policy is about to come: what was grown is gone, and its blocks with it; all can be used again. */
+static void drop(void *argument) {
+    heap_use_start(START, 2047);
+    struct hak_heap *heap = hak_heap_acquire();
+    size_t metadata = hak_meta_bytes();
+    use_burst(5000);
+    void *kept = heap_use_alloc(CLASS);
+    CHECK(heap->capacity[CLASS] > START);
+    CHECK(hak_heap_budget_used() > 0);
+    hak_heap_drop_magazines(heap);
+    CHECK_EQUAL(hak_meta_bytes(), metadata);
+    CHECK_EQUAL(hak_heap_budget_used(), 0);
+    CHECK_EQUAL(heap->bytes_out, hak_size_classes[CLASS].size);
+    for (unsigned class_index = 0; class_index < HAK_CLASS_COUNT; class_index++) {
+        CHECK_EQUAL(heap->capacity[class_index], 0);
+        CHECK(*heap->magazines.of_class[class_index].top == NULL);
+        CHECK(heap->magazines.of_class[class_index].top ==
+              heap->magazines.of_class[class_index].limit);
+    }
+    heap_use_policy(0, 0);
+    use_burst(100);
+    heap_use_free(kept);
+    CHECK_EQUAL(heap->bytes_out, 0); /* each free reached its slab at once */
+    heap_use_policy(START, 63);
+    use_burst(1000);
+    CHECK(heap->capacity[CLASS] >= START);
+    check_magazine(heap, CLASS);
+}
+
+static void test_drop(void **state) {
+    harness_expect_well(drop, NULL);
+}
+
 /* ---- prewarm ---- */
 
 static void prewarm_stays(void *argument) {
@@ -562,17 +597,12 @@ static void test_prewarm(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_epochs),
-        cmocka_unit_test(test_budget),
-        cmocka_unit_test(test_prewarm),
-        cmocka_unit_test(test_empty_heap),
-        cmocka_unit_test(test_growth),
-        cmocka_unit_test(test_fixed_size),
-        cmocka_unit_test(test_order),
-        cmocka_unit_test(test_flush),
-        cmocka_unit_test(test_without_magazines),
-        cmocka_unit_test(test_random),
-        cmocka_unit_test(test_misuse),
+        cmocka_unit_test(test_epochs),     cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_drop),       cmocka_unit_test(test_prewarm),
+        cmocka_unit_test(test_empty_heap), cmocka_unit_test(test_growth),
+        cmocka_unit_test(test_fixed_size), cmocka_unit_test(test_order),
+        cmocka_unit_test(test_flush),      cmocka_unit_test(test_without_magazines),
+        cmocka_unit_test(test_random),     cmocka_unit_test(test_misuse),
     };
     harness_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
