@@ -77,6 +77,11 @@ static void harmless_calls(void) {
     hakmem_malloc_trim(0);
     FAULT_REQUIRE(hakmem_mallopt(M_MMAP_THRESHOLD, 1) == 1, "mallopt");
     (void)hakmem_mallinfo2();
+    struct hakmem_stats stats;
+    int error = hakmem_stats_get(&stats, sizeof stats);
+    FAULT_REQUIRE(error == 0 || fake_prim_failures(FAKE_ANY) > 0, "stats_get: %d", error);
+    error = hakmem_policy_save("/dev/null");
+    FAULT_REQUIRE(error == 0 || fake_prim_failures(FAKE_ANY) > 0, "policy_save: %d", error);
 }
 
 /* The first operation may fail; after recovery it works, and so does everything else. */

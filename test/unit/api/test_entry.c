@@ -229,6 +229,19 @@ static void test_realloc_all_bytes(void **state) {
     CHECK(hakmem_realloc(p, 0) == NULL);
 }
 
+/* As realloc of the product, by the short way and by the long one. */
+static void test_reallocarray(void **state) {
+    char *p = hakmem_reallocarray(NULL, 10, 10);
+    fill((unsigned char *)p, 100);
+    CHECK(hakmem_reallocarray(p, 9, 10) == p);
+    CHECK(hakmem_reallocarray(p, 1, hakmem_malloc_usable_size(p)) == p);
+    check_filled((unsigned char *)p, 90);
+    p = hakmem_reallocarray(p, 1000, 70);
+    CHECK(hakmem_malloc_usable_size(p) >= 70000);
+    check_filled((unsigned char *)p, 90);
+    CHECK(hakmem_reallocarray(p, 0, 70) == NULL); /* freed */
+}
+
 /* Small blocks stay while at least half of them is used, and only then. */
 static void test_realloc_small_in_place(void **state) {
     for (size_t size = 16; size <= HAK_MID_MAX - 16; size += size < 1100 ? 16 : 1111) {
@@ -610,6 +623,7 @@ int main(void) {
         cmocka_unit_test(test_calloc_clears_no_more),
         cmocka_unit_test(test_realloc_keeps_content),
         cmocka_unit_test(test_realloc_all_bytes),
+        cmocka_unit_test(test_reallocarray),
         cmocka_unit_test(test_realloc_small_in_place),
         cmocka_unit_test(test_realloc_large),
         cmocka_unit_test(test_realloc_moves_seldom),

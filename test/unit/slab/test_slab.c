@@ -872,24 +872,34 @@ static void test_idle(void **state) {
     trim();
 }
 
-/* More idle slabs than a hold has room for: the rest comes later, none twice. */
-static void test_idle_many(void **state) {
-    enum { SLABS = HAK_SLAB_HOLD_MAX + 100 };
-    static void *blocks[SLABS * 8];
+/* More idle slabs, or more ranges in them, than a hold has room for: the rest comes later, none twice. */
+static void idle_many(unsigned kept_set, uint32_t ranges_per_slab) {
+    enum { SLABS = HAK_SLAB_HOLD_MAX + 100, BLOCKS = 8 };
+    static void *kept[SLABS][BLOCKS];
     struct hak_slab_set *only = g_shadow.sets;
     unsigned class_index = hak_size_class_of(8192);
     size_t done;
     shadow_start(class_index);
-    for (size_t i = 0; i < SLABS; i++)
-        CHECK_EQUAL(
-            hak_slab_set_take(&only[class_index], class_index, OWNER_TAG, blocks + 8 * i, 8), 8);
-    for (size_t i = 0; i < SLABS; i++) /* one block stays in each */
-        CHECK_EQUAL(hak_slab_set_put(&only[class_index], class_index, blocks + 8 * i + 1, 7, &done),
+    for (size_t i = 0; i < SLABS; i++) {
+        void *blocks[BLOCKS];
+        CHECK_EQUAL(hak_slab_set_take(&only[class_index], class_index, OWNER_TAG, blocks, BLOCKS),
+                    BLOCKS);
+        for (size_t k = 0; k < BLOCKS; k++)
+            kept[i][(uintptr_t)blocks[k] % HAK_UNIT_SIZE / 8192] = blocks[k];
+    }
+    for (size_t i = 0; i < SLABS; i++) {
+        for (unsigned k = 0; k < BLOCKS; k++) {
+            if (!(kept_set >> k & 1))
+                CHECK_EQUAL(
+                    hak_slab_set_put(&only[class_index], class_index, &kept[i][k], 1, &done),
                     HAK_MISUSE_NONE);
+        }
+    }
     uint32_t held = 0;
     for (int call = 0; call < 12; call++) {
         bool is_all = hak_slab_set_hold_idle(&only[class_index], class_index, &g_hold);
         CHECK(is_all || g_hold.slab_count > 0);
+        CHECK_EQUAL(g_hold.range_count, g_hold.slab_count * ranges_per_slab);
         held += g_hold.slab_count;
         for (uint32_t i = 0; i < g_hold.range_count; i++)
             CHECK_EQUAL(
@@ -897,11 +907,21 @@ static void test_idle_many(void **state) {
         hak_slab_release_held(only, &g_hold, true);
     }
     CHECK_EQUAL(held, SLABS);
-    for (size_t i = 0; i < SLABS; i++)
-        CHECK_EQUAL(hak_slab_set_put(&only[class_index], class_index, blocks + 8 * i, 1, &done),
+    for (size_t i = 0; i < SLABS; i++) {
+        for (unsigned k = 0; k < BLOCKS; k++) {
+            if (kept_set >> k & 1)
+                CHECK_EQUAL(
+                    hak_slab_set_put(&only[class_index], class_index, &kept[i][k], 1, &done),
                     HAK_MISUSE_NONE);
+        }
+    }
     hak_slab_set_trim(&only[class_index]);
     CHECK_EQUAL(only[class_index].slab_count, 0);
+}
+
+static void test_idle_many(void **state) {
+    idle_many(1 << 0, 1);
+    idle_many(1 << 0 | 1 << 3 | 1 << 6, 3);
 }
 
 /* ---- misuse ---- */
