@@ -65,6 +65,7 @@ foreach(program IN LISTS promise_programs)
   hak_add_preloaded_test(promise ${program} ${program})
 endforeach()
 hak_add_preloaded_test(promise sized_free_checked sized_free ENVIRONMENT HAKMEM_CHECKS=1)
+hak_add_preloaded_test(promise signal_storm_checked signal_storm ENVIRONMENT HAKMEM_CHECKS=1)
 hak_add_script_tests(promise *.sh)
 
 set(canary "")
