@@ -61,6 +61,15 @@ set_target_properties(promise_plugin PROPERTIES OUTPUT_NAME allocating PREFIX ""
   LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/test/promise)
 target_compile_options(promise_plugin PRIVATE -fno-builtin)
 target_link_libraries(promise_plugin PRIVATE hak_warnings Threads::Threads)
+# Loaded by dl_tls.
+foreach(number RANGE 1 20)
+  math(EXPR is_static "${number} % 2")
+  add_library(promise_tls_${number} MODULE promise/plugin/tls_storage.c)
+  set_target_properties(promise_tls_${number} PROPERTIES OUTPUT_NAME tls_${number} PREFIX ""
+    LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/test/promise)
+  target_compile_definitions(promise_tls_${number} PRIVATE STORAGE_IS_STATIC=${is_static})
+  target_link_libraries(promise_tls_${number} PRIVATE hak_warnings)
+endforeach()
 foreach(program IN LISTS promise_programs)
   hak_add_preloaded_test(promise ${program} ${program})
 endforeach()
