@@ -33,6 +33,10 @@ TIMED_PURGES = ("madvise", "process_madvise")
 TIMED_PURGES_MAX = 64
 TIMED_LOOK_UPS = ("openat", "read", "close")
 TIMED_LOOK_UPS_MAX = 24
+# Giving memory back: most of it, by few calls, each with no lock held (one allocator made 70,000 of them).
+GIVES_BACK = ((256, 1, {}), (128, 4, {"HAKMEM_ACE": "off"}))   # MiB, rounds, options
+GIVES_BACK_CALLS_A_GIB_MAX = 128
+GIVES_BACK_LEFT_MAX = 1 / 4   # resident at the end, of when all was in use
 TRACE_TIMEOUT_S = 900
 SKIPPED = 77                # for ctest
 
@@ -111,6 +115,21 @@ def check_hello(library, directory, faults_max):
           f"{faults - base_faults:g} ({faults:g} - {base_faults:g})")
 
 
+def check_gives_back(library, directory):
+    program = compile_program(directory, "gives_back", "-fno-builtin")
+    for mib, rounds, options in GIVES_BACK:
+        traced = trace(library, [program, str(mib), str(rounds)],
+                       environment=environment(**options), timeout=TRACE_TIMEOUT_S)
+        freed, full, left = (int(word) for word in traced.stdout.split())
+        calls = sum(traced.own[call] for call in ("madvise", "process_madvise", "munmap"))
+        mode = " ".join(f"{k}={v}" for k, v in options.items()) or "default"
+        check(traced.status == 0 and calls * 1024 <= GIVES_BACK_CALLS_A_GIB_MAX * freed,
+              f"{mode}: at most {GIVES_BACK_CALLS_A_GIB_MAX} calls a GiB freed: {calls} calls for "
+              f"{freed} MiB")
+        check(left <= full * GIVES_BACK_LEFT_MAX,
+              f"{mode}: most of what is free goes back: {left} KiB resident of {full}")
+
+
 def check_boundaries(library, programs, rounds, **options):
     mode = " ".join(f"{k}={v}" for k, v in options.items()) or "default"
     traced = trace(library, [programs / "bench_boundaries", str(rounds)],
@@ -150,6 +169,7 @@ def main():
     check_trace_program(library, programs)
     with tempfile.TemporaryDirectory(prefix="hakmem-budget-") as directory:
         check_hello(library, Path(directory), options.faults_max)
+        check_gives_back(library, Path(directory))
     if not options.skip_boundaries:
         check_boundaries(library, programs, options.rounds)
         check_boundaries(library, programs, options.rounds, HAKMEM_ACE="off")

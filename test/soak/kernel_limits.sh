@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # test/soak/kernel_limits.sh — limits of the whole machine, for a moment. SPDX-License-Identifier: MIT
 #
-# Goal: with strict overcommit, with few mappings, in a small control group, the stress programs end well.
+# Goal: with strict overcommit, with few mappings, with huge pages for everything, for what asks and for
+# nothing, in a small control group, the stress programs end well.
 # Method: the setting is changed, the program runs, the old value comes back, whatever happens. All other
 # programs of the machine meet the same limits meanwhile: `dev soak` only, and only by root.
 # usage: HAKTEST_LIB=libhakmem.so.1 HAKTEST_BIN=BUILD kernel_limits.sh     exit status 77: not root
@@ -9,12 +10,15 @@ set -u
 ((EUID == 0)) || { echo "# SKIP not root"; exit 77; }
 passed=0 failed=0 group=
 
+thp=/sys/kernel/mm/transparent_hugepage/enabled
 settings=(/proc/sys/vm/overcommit_memory /proc/sys/vm/max_map_count)
+[[ -w $thp ]] && settings+=("$thp")
+value() { sed -E 's/.*\[(.*)\].*/\1/' "$1"; } # of a list of words the one in brackets
 old=()
-for setting in "${settings[@]}"; do old+=("$(<"$setting")"); done
+for setting in "${settings[@]}"; do old+=("$(value "$setting")"); done
 restore() {
     for i in "${!settings[@]}"; do
-        [[ $(<"${settings[i]}") == "${old[i]}" ]] || echo "${old[i]}" >"${settings[i]}"
+        [[ $(value "${settings[i]}") == "${old[i]}" ]] || echo "${old[i]}" >"${settings[i]}"
     done
     [[ -z $group ]] || rmdir "$group" 2>/dev/null
 }
@@ -42,7 +46,7 @@ with() { # setting value
         echo "# SKIP ${1##*/} cannot be set here"
         return
     fi
-    programs "${1##*/} $2"
+    programs "${1#/*/*/} $2"
     restore
 }
 
@@ -78,6 +82,7 @@ programs_in_group() {
 
 with /proc/sys/vm/max_map_count 1024
 with /proc/sys/vm/overcommit_memory 2
+for word in always madvise never; do with "$thp" "$word"; done
 in_group
 echo "$passed passed, $failed failed"
 ((failed == 0 && passed > 0))

@@ -17,12 +17,14 @@ soak() { # command...
     ((outcome == 0 || outcome == 77)) || status=1
 }
 
-soak "${preload[@]}" "$stress/fork_storm" 10000 8
+soak "${preload[@]}" "$stress/fork_storm" 100000 32 1 30000
 soak "${preload[@]}" HAKMEM_HELPER=on "$stress/fork_storm" 2000 8 2
 soak "${preload[@]}" "$stress/fork_in_flight" 5000
 soak "${preload[@]}" HAKMEM_HELPER=on "$stress/fork_in_flight" 1000 8 2
 soak "${preload[@]}" "$stress/fork_exec" 20000
-soak "${preload[@]}" "$stress/thread_storm" 100000 32
+soak "${preload[@]}" "$stress/thread_storm" 1000000 32
+soak "${preload[@]}" "$HAKTEST_BIN/test/promise/signal_storm" 2000000 8
+soak "${preload[@]}" HAKMEM_CHECKS=1 "$HAKTEST_BIN/test/promise/signal_storm" 500000 8
 soak "${preload[@]}" "$stress/exchange" 20000000
 soak test/soak/kernel_limits.sh
 while ((SECONDS < end)); do

@@ -1,13 +1,13 @@
 /* test/stress/fork_storm.c — fork from among allocating threads. SPDX-License-Identifier: MIT */
 /*
- * usage: fork_storm [FORKS] [THREADS] [SEED]          by default 1000 8 1
+ * usage: fork_storm [FORKS] [THREADS] [SEED] [NAP_US]          by default 1000 8 1 2000
  *
  * Goal: fork at any moment of any other thread's malloc or free leaves a child in which everything
  * works: allocating, freeing the parent's blocks of every thread, threads, and forking again.
  * Method: THREADS threads allocate, exchange blocks through mailboxes and free, with short naps (so
- * that children get a processor too), while the main thread forks. Each child verifies and frees a
- * share of the mailboxes' blocks (which belonged to threads that do not exist in it), works alone,
- * works with a thread, forks a grandchild and exits, by exit(3) every eighth time. A child that
+ * that children get a processor too), while the main thread forks. Each child verifies
+ * and frees a share of the mailboxes' blocks (which belonged to threads that do not exist in it), works
+ * alone, works with a thread, forks a grandchild and exits, by exit(3) every eighth time. A process that
  * hangs dies by its alarm, and that is a failure.
  */
 #include <pthread.h>
@@ -17,11 +17,12 @@
 
 #include "stress.h"
 
-enum { MAILBOXES = 512, CHILD_ALARM_S = 60, NAP_US = 2000, WHOLE_ALARM_S = 900, THREADS_MAX = 64 };
+enum { MAILBOXES = 512, CHILD_ALARM_S = 60, NAP_US = 2000, FORK_ALARM_S = 300, THREADS_MAX = 64 };
 
 static _Atomic(void *) g_mailbox[MAILBOXES];
 static atomic_int g_stop;
 static atomic_ulong g_operations;
+static unsigned g_nap_us;
 
 static void exchange_some(uint64_t *state, int steps) {
     void *kept[16] = {NULL};
@@ -42,7 +43,7 @@ static void *thread_body(void *seed) {
     while (atomic_load(&g_stop) == 0) {
         exchange_some(&state, 200);
         atomic_fetch_add(&g_operations, 200);
-        usleep(NAP_US);
+        usleep(g_nap_us);
     }
     return NULL;
 }
@@ -85,6 +86,7 @@ static void child(uint64_t seed) {
 static bool storm(unsigned long forks, uint64_t seed) {
     uint64_t state = seed * 2 + 1;
     for (unsigned long i = 0; i < forks; i++) {
+        alarm(FORK_ALARM_S);
         exchange_some(&state, 20);
         pid_t pid = fork();
         if (pid == 0)
@@ -107,7 +109,7 @@ int main(int argc, char **argv) {
     tap_note("forks %lu, threads %lu, seed %lu", forks, threads, seed);
     if (threads > THREADS_MAX)
         threads = THREADS_MAX;
-    alarm(WHOLE_ALARM_S);
+    g_nap_us = (unsigned)stress_argument(argc, argv, 4, NAP_US);
     for (unsigned long i = 0; i < threads; i++) {
         if (pthread_create(&thread[i], NULL, thread_body, (void *)(seed * 100 + i + 1)) != 0)
             stress_fail("pthread_create");

@@ -15,7 +15,7 @@
 #include "../promise/memory_use.h"
 #include "stress.h"
 
-enum { MAILBOXES = 1024, BLOCKS_A_THREAD = 60, AT_A_TIME_MAX = 256 };
+enum { MAILBOXES = 1024, BLOCKS_A_THREAD = 60, AT_A_TIME_MAX = 256, WAVE_ALARM_S = 300 };
 
 static _Atomic(void *) g_mailbox[MAILBOXES];
 static atomic_ulong g_taken_over;
@@ -45,6 +45,7 @@ static void *thread_body(void *seed) {
 
 static void run_wave(unsigned long count, uint64_t seed) {
     pthread_t thread[AT_A_TIME_MAX];
+    alarm(WAVE_ALARM_S);
     for (unsigned long i = 0; i < count; i++) {
         if (pthread_create(&thread[i], NULL, thread_body, (void *)(seed + i * 7919 + 1)) != 0)
             stress_fail("pthread_create");
@@ -87,7 +88,6 @@ int main(int argc, char **argv) {
     if (at_a_time < 1 || at_a_time > AT_A_TIME_MAX)
         at_a_time = AT_A_TIME_MAX;
     tap_note("threads %lu, %lu at a time, seed %lu", threads, at_a_time, seed);
-    alarm(900);
     run_wave(1, seed); /* a sanitizer starts a thread of its own with the first of ours */
     long threads_before = thread_count();
     long early_kib = 0;
