@@ -14,6 +14,7 @@
 #include "api/export.h"
 #include "api/start.h"
 #include "base/audit.h"
+#include "base/bits.h"
 #include "heap/heap_audit.h"
 #include "vm/vm.h"
 
@@ -37,7 +38,8 @@ static HAK_AUDIT int check_begin(bool may_wait, void **notes, size_t *size) {
         if (*notes)
             hak_vm_unmap_table(*notes, *size, HAK_CAUSE_CHECK);
         *notes = NULL;
-        *size = needed + needed / CHECK_SLACK_PART + CHECK_SLACK_BYTES;
+        *size = hak_align_up(needed + needed / CHECK_SLACK_PART + CHECK_SLACK_BYTES,
+                             hak_vm_page_size());
         int error = hak_vm_map_notes(*size, HAK_CAUSE_CHECK, notes);
         if (error)
             return error;

@@ -361,7 +361,7 @@ HAK_AUDIT void hak_heap_audit(struct hak_audit *audit, void *notes,
         .heap_count = hak_registry_count(),
     };
     *totals = (struct hak_audit_totals){.heaps = walk.heap_count};
-    walk.marks.words = (uint64_t *)((char *)notes + walk_heaps_bytes());
+    walk.marks.words = (void *)((char *)notes + walk_heaps_bytes());
     walk_unit_count(&walk.marks);
     walk_heaps(&walk);
     uint32_t arenas = hak_atomic_load_relaxed(&hak_arenas.count);

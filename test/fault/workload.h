@@ -364,6 +364,18 @@ static inline void work_epochs(void) {
     }
 }
 
+/*
+ * Whatever the kernel refused before: each unit and block is in one place, and all counts agree. No other
+ * thread works. The check needs memory for notes, which a limit may refuse.
+ */
+static inline void work_check_everything(void) {
+    fault_doing("hakmem_check");
+    unsigned long failures = fake_prim_failures(FAKE_ANY);
+    int problems = hakmem_check(HAKMEM_CHECK_QUIESCENT | HAKMEM_CHECK_WAIT, NULL, 0);
+    bool is_refused = problems == -ENOMEM && fake_prim_failures(FAKE_ANY) > failures;
+    FAULT_REQUIRE(problems == 0 || is_refused, "it says %d", problems);
+}
+
 /* After a round without failures: nothing is in use and nothing waits to be given back. */
 static inline void work_check_books(size_t in_use_at_start) {
     fault_doing("the books");
@@ -374,6 +386,7 @@ static inline void work_check_books(size_t in_use_at_start) {
                   "%zu Big blocks, %zu bytes after all was freed", info.hblks, info.hblkhd);
     FAULT_REQUIRE(info.keepcost == 0, "%zu free bytes not given back by malloc_trim",
                   info.keepcost);
+    work_check_everything();
 }
 
 /*
@@ -406,6 +419,7 @@ static inline void work_under(struct fake_script script) {
         g_fault->calls[i] = fake_prim_calls((enum fake_call)i);
 
     fake_prim_play((struct fake_script){0});
+    work_check_everything();
     unsigned long nulls = work_round();
     FAULT_REQUIRE(nulls == 0, "%lu allocations fail after recovery", nulls);
     work_check_books(in_use);

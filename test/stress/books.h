@@ -40,4 +40,16 @@ static inline void books_note(const char *when, const struct hakmem_stats *stats
              stats->big_bytes, stats->heap_count, stats->orphan_count);
 }
 
+/*
+ * hakmem_check() finds nothing wrong. `flags`: HAKMEM_CHECK_QUIESCENT where no other thread is inside, nor was at
+ * the last fork. It waits in any case.
+ */
+static inline void books_check(const char *when, unsigned flags) {
+    static int (*check)(unsigned, struct hakmem_check_result *, size_t);
+    if (check == NULL)
+        api_set(&check, "hakmem_check");
+    if (check == NULL || check(flags | HAKMEM_CHECK_WAIT, NULL, 0) != 0)
+        stress_fail(when);
+}
+
 #endif

@@ -6,15 +6,17 @@
  * while threads come and go; every block is freed exactly once.
  * Method: all threads swap stamped blocks through a few mailboxes (so that most frees are remote),
  * verify what they get, resize some, and free the rest. A thread lives for a random number of
- * operations and is replaced. Allocations and frees are counted and must balance at the end.
+ * operations and is replaced. Allocations and frees are counted and must balance at the end. Every 2^16
+ * operations all stand still, and hakmem_check() looks at everything.
  */
 #include <pthread.h>
 #include <stdatomic.h>
 
 #include "../promise/memory_use.h"
-#include "stress.h"
+#include "books.h"
+#include "gate.h"
 
-enum { MAILBOXES = 256, THREADS_MAX = 128, LIFE_MAX = 40000, HELD = 64 };
+enum { LOOK_EVERY = 1 << 16, MAILBOXES = 256, THREADS_MAX = 128, LIFE_MAX = 40000, HELD = 64 };
 
 static _Atomic(void *) g_mailbox[MAILBOXES];
 static atomic_ulong g_left;
@@ -91,6 +93,7 @@ static void live_once(uint64_t *state) {
     struct counts counts = {0, 0};
     unsigned long operations = take_operations(1 + random_next(state) % LIFE_MAX);
     for (unsigned long i = 0; i < operations; i++) {
+        gate_pass();
         uint64_t r = random_next(state);
         void **mine = &held[r % HELD];
         if (*mine == NULL)
@@ -124,11 +127,31 @@ static void *keeper(void *seed) {
     uint64_t state = (uint64_t)(uintptr_t)seed;
     while (atomic_load(&g_left) > 0) {
         pthread_t thread;
+        gate_enter();
         if (pthread_create(&thread, NULL, short_life, &state) != 0)
             stress_fail("pthread_create");
         pthread_join(thread, NULL);
+        gate_leave();
     }
     return NULL;
+}
+
+/* Until all operations are given out. Returns how often. */
+static unsigned long look_now_and_then(void) {
+    unsigned long looks = 0;
+    unsigned long before = atomic_load(&g_left);
+    for (unsigned long left = before; left > 0; left = atomic_load(&g_left)) {
+        usleep(200);
+        if (before - left < LOOK_EVERY)
+            continue;
+        before = left;
+        gate_close();
+        books_check("hakmem_check, all standing still", HAKMEM_CHECK_QUIESCENT);
+        gate_open();
+        books_check("hakmem_check, while threads go on", 0);
+        looks++;
+    }
+    return looks;
 }
 
 int main(int argc, char **argv) {
@@ -147,6 +170,7 @@ int main(int argc, char **argv) {
         if (pthread_create(&thread[i], NULL, keeper, (void *)(seed * 1000 + i + 1)) != 0)
             stress_fail("pthread_create");
     }
+    unsigned long looks = look_now_and_then();
     for (unsigned long i = 0; i < threads; i++)
         pthread_join(thread[i], NULL);
     for (int i = 0; i < MAILBOXES; i++)
@@ -155,6 +179,8 @@ int main(int argc, char **argv) {
     CHECK(freed == atomic_load(&g_allocated) && freed > 0,
           "%lu allocated, %lu freed, all contents right", atomic_load(&g_allocated), freed);
     CHECK(atomic_load(&g_lives) >= threads, "%lu threads lived and died", atomic_load(&g_lives));
+    books_check("hakmem_check at the end", HAKMEM_CHECK_QUIESCENT);
+    CHECK(looks > 0, "hakmem_check found nothing in %lu looks", looks);
     tap_note("resident at the end: %ld KiB", resident_kib());
     return tap_end();
 }

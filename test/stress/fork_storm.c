@@ -15,7 +15,7 @@
 #include <stdatomic.h>
 #include <sys/wait.h>
 
-#include "stress.h"
+#include "books.h"
 
 enum { MAILBOXES = 512, CHILD_ALARM_S = 60, NAP_US = 2000, FORK_ALARM_S = 300, THREADS_MAX = 64 };
 
@@ -64,6 +64,7 @@ static void child(uint64_t seed) {
     uint64_t state = seed;
     pthread_t thread;
     alarm(CHILD_ALARM_S);
+    books_check("hakmem_check in the child", 0);
     exchange_some(&state, 50);
     for (int i = 0; i < MAILBOXES; i += 1 + (int)(random_next(&state) % 3))
         stamped_free(atomic_exchange(&g_mailbox[i], NULL));
@@ -78,6 +79,7 @@ static void child(uint64_t seed) {
     if (next < 0 || waitpid(next, &status, 0) != next || status != 0)
         stress_fail("the grandchild");
     exchange_some(&state, 50);
+    books_check("hakmem_check at the child's end", 0);
     if (seed % 8 == 0)
         exit(0);
     _exit(0);
@@ -121,6 +123,7 @@ int main(int argc, char **argv) {
         pthread_join(thread[i], NULL);
     for (int i = 0; i < MAILBOXES; i++)
         stamped_free(atomic_exchange(&g_mailbox[i], NULL));
+    books_check("hakmem_check at the end", HAKMEM_CHECK_QUIESCENT);
     CHECK(atomic_load(&g_operations) > 0, "the threads kept working: %lu operations",
           atomic_load(&g_operations));
     return tap_end();

@@ -7,15 +7,21 @@
  * Method: waves of AT_A_TIME threads; each allocates, takes over and verifies blocks of earlier
  * threads (mostly dead by then), hands its own on, and exits. Live blocks are bounded by the
  * mailboxes (about 1 MiB), so resident memory at the end, when all are freed, is bounded by
- * RSS_MIB: 13 KiB left behind by each thread would show.
+ * RSS_MIB: 13 KiB left behind by each thread would show. Between waves hakmem_check() looks at everything.
  */
 #include <pthread.h>
 #include <stdatomic.h>
 
 #include "../promise/memory_use.h"
-#include "stress.h"
+#include "books.h"
 
-enum { MAILBOXES = 1024, BLOCKS_A_THREAD = 60, AT_A_TIME_MAX = 256, WAVE_ALARM_S = 300 };
+enum {
+    LOOK_EVERY = 16 /* waves: 2^16 operations */,
+    MAILBOXES = 1024,
+    BLOCKS_A_THREAD = 60,
+    AT_A_TIME_MAX = 256,
+    WAVE_ALARM_S = 300
+};
 
 static _Atomic(void *) g_mailbox[MAILBOXES];
 static atomic_ulong g_taken_over;
@@ -93,6 +99,8 @@ int main(int argc, char **argv) {
     long early_kib = 0;
     for (unsigned long done = 0; done < threads; done += at_a_time) {
         run_wave(at_a_time, seed * 1000003 + done * 13);
+        if (done / at_a_time % LOOK_EVERY == 0)
+            books_check("hakmem_check between two waves", HAKMEM_CHECK_QUIESCENT);
         if (early_kib == 0 && done >= threads / 10)
             early_kib = resident_kib();
     }
@@ -101,6 +109,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < MAILBOXES; i++)
         stamped_free(atomic_exchange(&g_mailbox[i], NULL));
     long end_kib = resident_kib();
+    books_check("hakmem_check at the end", HAKMEM_CHECK_QUIESCENT);
     tap_note("resident: %ld KiB after a tenth, %ld KiB after all, %ld KiB at the end", early_kib,
              late_kib, end_kib);
     CHECK(atomic_load(&g_taken_over) > threads, "%lu blocks changed hands",

@@ -674,7 +674,8 @@ static void make_wrong(void *argument) {
 
 static void test_wrongs(void **state) {
     int missed = 0;
-    for (int i = 0; i < WRONGS; i++) {
+    /* One thread runs: the thread sanitizer has nothing to find, and makes a second of each world. */
+    for (int i = 0; i < WRONGS; i += HARNESS_IS_TSAN ? 8 : 1) {
         struct harness_end end = harness_run(make_wrong, (void *)(uintptr_t)&g_wrongs[i]);
         if (end.status != 0 || strncmp(end.text, "hakmem: check: ", 15) != 0 ||
             strstr(end.text, g_wrongs[i].line) == NULL) {
