@@ -352,22 +352,38 @@ static void one_at_a_time(const void *argument) {
     work_check_books(0);
 }
 
-/* In the child nobody is at the epoch's work any more. */
+/* ---- a fork while a thread is in the kernel ---- */
+
+static struct work_block g_child_blocks[200];
+enum { CHILD_BLOCKS = sizeof g_child_blocks / sizeof *g_child_blocks };
+
+/* Nobody is at the epoch's work any more. */
+static void child_ends_epochs(void) {
+    size_t before = given_back();
+    for (int i = 0; i < CHILD_BLOCKS; i++)
+        FAULT_REQUIRE(work_malloc(&g_child_blocks[i], WORK_MIB), "no memory");
+    for (int i = 0; i < CHILD_BLOCKS; i++)
+        work_free(&g_child_blocks[i]);
+    for (int i = 0; i < 4; i++)
+        epoch_passes();
+    FAULT_REQUIRE(given_back() > before + 100 * WORK_MIB, "no epoch ends");
+}
+
+/* What was on its way to the kernel is here, as it was. */
+static void child_clears(void) {
+    for (int i = 0; i < CHILD_BLOCKS; i++)
+        FAULT_REQUIRE(work_calloc(&g_child_blocks[i], WORK_MIB), "no memory");
+}
+
+static void (*g_in_child)(void);
+
 static void *thread_that_forks(void *argument) {
-    static struct work_block more[200];
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
         alarm(FAULT_ALARM_S);
         fake_prim_on(FAKE_PURGE_RANGES, NULL);
-        size_t before = given_back();
-        for (int i = 0; i < 200; i++)
-            FAULT_REQUIRE(work_malloc(&more[i], WORK_MIB), "no memory");
-        for (int i = 0; i < 200; i++)
-            work_free(&more[i]);
-        for (int i = 0; i < 4; i++)
-            epoch_passes();
-        FAULT_REQUIRE(given_back() > before + 100 * WORK_MIB, "no epoch ends in the child");
+        g_in_child();
         _exit(0);
     }
     int status = -1;
@@ -384,18 +400,31 @@ static void hook_fork_elsewhere(void) {
     pthread_join(thread, NULL);
 }
 
-/* Another thread forks while this one is at the work of an epoch. */
-static void goes_on_in_child(const void *argument) {
-    (void)argument;
-    make_idle_slabs();
+static void fork_amid_purge(void (*in_child)(void)) {
+    g_in_child = in_child;
     fake_prim_on(FAKE_PURGE_RANGES, hook_fork_elsewhere);
     for (int i = 0; i < 8; i++)
         epoch_passes();
     FAULT_REQUIRE(atomic_load(&g_watch.has_run), "nothing was purged");
+}
+
+static void goes_on_in_child(const void *argument) {
+    (void)argument;
+    make_idle_slabs();
+    fork_amid_purge(child_ends_epochs);
     give(4000);
     hakmem_malloc_trim(0);
     work_check_books(0);
 }
+
+static void is_not_clean_in_child(const void *argument) {
+    (void)argument;
+    take(CHILD_BLOCKS, WORK_MIB);
+    give(CHILD_BLOCKS);
+    fork_amid_purge(child_clears);
+}
+
+/* ---- many threads ---- */
 
 enum { EPOCHS_UNDER_LOAD = FAULT_SANITIZED ? 300 : 2000 };
 
@@ -475,6 +504,7 @@ int main(void) {
         {"a debt stands while another thread pays", debt_stands},
         {"a process that was stopped long purges once", one_at_a_time},
         {"epochs go on in a child forked amid one", goes_on_in_child},
+        {"what was not purged when fork came is not clean", is_not_clean_in_child},
         {"what is kept follows the group's limit", keeps_share_of_group},
         {"a group that cannot be found has no limit", group_unknown},
     };

@@ -232,7 +232,8 @@ def complaint(text, status):
     for pattern in COMPLAINTS:
         if match := re.search(pattern, text, re.M):
             return match[1].strip()[:100]
-    return f"signal {-status}" if status < 0 else f"status {status}"
+    last = ([""] + text.split("\n"))[-2 if text.endswith("\n") else -1]
+    return f"signal {-status}" if status < 0 else f"status {status}: {last[:80]}"
 
 
 class Workshop:
