@@ -115,6 +115,27 @@ static void grow_by_flush(void *argument) {
         CHECK(heap_use_alloc(CLASS) == blocks[i]); /* last in, first out */
 }
 
+/* A zeroed block goes past the magazine, but into the books. */
+static void take_zeroed(void *argument) {
+    const unsigned class_index = hak_size_class_of(8192);
+    const size_t size = hak_size_classes[class_index].size;
+    heap_use_start(START, MAX);
+    struct hak_heap *heap = hak_heap_acquire();
+    CHECK(heap != NULL);
+    void *p = hak_heap_take_zeroed(heap, class_index);
+    CHECK(p != NULL);
+    CHECK(harness_is_zero(p, size));
+    CHECK_EQUAL(heap->bytes_out, size);
+    CHECK_EQUAL(heap_use_held(heap, class_index), 0);
+    heap_use_free(p);
+    hak_heap_flush_above(heap, 0);
+    CHECK_EQUAL(heap->bytes_out, 0);
+}
+
+static void test_zeroed(void **state) {
+    harness_expect_well(take_zeroed, NULL);
+}
+
 static void test_growth(void **state) {
     harness_expect_well(grow_by_refill, NULL);
     harness_expect_well(grow_by_flush, NULL);
@@ -597,12 +618,19 @@ static void test_prewarm(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_epochs),     cmocka_unit_test(test_budget),
-        cmocka_unit_test(test_drop),       cmocka_unit_test(test_prewarm),
-        cmocka_unit_test(test_empty_heap), cmocka_unit_test(test_growth),
-        cmocka_unit_test(test_fixed_size), cmocka_unit_test(test_order),
-        cmocka_unit_test(test_flush),      cmocka_unit_test(test_without_magazines),
-        cmocka_unit_test(test_random),     cmocka_unit_test(test_misuse),
+        cmocka_unit_test(test_epochs),
+        cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_drop),
+        cmocka_unit_test(test_prewarm),
+        cmocka_unit_test(test_empty_heap),
+        cmocka_unit_test(test_growth),
+        cmocka_unit_test(test_zeroed),
+        cmocka_unit_test(test_fixed_size),
+        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_flush),
+        cmocka_unit_test(test_without_magazines),
+        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_misuse),
     };
     harness_start();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -253,13 +253,13 @@ static void open_by_refill(void) {
     heap_use_alloc(CLASS);
 }
 
+/* Taken before anything is on its way: no refill comes first. */
+static void *g_for_flush[64];
+
 static void open_by_flush(void) {
-    void *blocks[64];
-    for (int i = 0; i < 64; i++)
-        blocks[i] = heap_use_alloc(1);
     CHECK(hak_atomic_load_relaxed(&hak_heap_current()->inbox) != NULL);
     for (int i = 0; i < 64; i++)
-        heap_use_free(blocks[i]);
+        heap_use_free(g_for_flush[i]);
 }
 
 static void open_by_trim(void) {
@@ -283,10 +283,10 @@ static void commit_twice_and_drain(void *argument) {
     const struct drain_case *c = argument;
     heap_use_start(63, 63);
     void *blocks[70];
-    for (int i = 0; i < 70; i++) /* refills are over; class 1 has blocks for open_by_flush() */
+    for (int i = 0; i < 70; i++)
         blocks[i] = heap_use_alloc(CLASS);
-    for (int i = 0; i < 3; i++)
-        heap_use_free(heap_use_alloc(1));
+    for (int i = 0; i < 64; i++)
+        g_for_flush[i] = heap_use_alloc(1);
     struct twice twice = {blocks[1], blocks[2]};
     foretell(twice.p, "free", "double free");
     harness_join(
@@ -424,6 +424,32 @@ static void test_misuse(void **state) {
             harness_expect_foretold_abort(commit_twice_and_drain, &c);
         }
     }
+}
+
+/* ---- freers that do nothing more ---- */
+
+/* Gathers a block that is too little to be sent, and notices an epoch. */
+static void *gather_one(void *argument) {
+    void **blocks = argument;
+    heap_use_free(heap_use_alloc(CLASS));
+    heap_use_free(blocks[0]); /* makes the heap's remote part */
+    heap_use_free(blocks[1]);
+    CHECK(hak_atomic_load_relaxed(&hak_registry_heap(1)->inbox) == NULL);
+    hak_heap_note_epoch(hak_heap_current(), 1);
+    CHECK(hak_atomic_load_relaxed(&hak_registry_heap(1)->inbox) != NULL);
+    return NULL;
+}
+
+static void send_at_epoch(void *argument) {
+    void *blocks[2];
+    heap_use_start(7, 63);
+    for (int i = 0; i < 2; i++)
+        blocks[i] = heap_use_alloc(CLASS);
+    harness_join(harness_thread(gather_one, blocks));
+}
+
+static void test_epoch(void **state) {
+    harness_expect_well(send_at_epoch, NULL);
 }
 
 /* ---- owners that do nothing ---- */
@@ -1096,7 +1122,7 @@ int main(void) {
         cmocka_unit_test(test_packets), cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_gone),    cmocka_unit_test(test_strangers),
         cmocka_unit_test(test_rings),   cmocka_unit_test(test_crowd),
-        cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_fork),    cmocka_unit_test(test_epoch),
     };
     harness_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
