@@ -138,6 +138,29 @@ static void purges_idle_slabs(const void *argument) {
     held_use_and_end();
 }
 
+static void *thread_that_makes(void *argument) {
+    held_make();
+    return argument;
+}
+
+/* Also those of a heap that is not the first, and whose thread is gone. */
+static void purges_every_heap(const void *argument) {
+    pthread_t thread;
+    struct work_block keeper;
+    (void)argument;
+    FAULT_REQUIRE(work_malloc(&keeper, 100), "no memory"); /* the first heap is this thread's */
+    FAULT_REQUIRE(pthread_create(&thread, NULL, thread_that_makes, NULL) == 0, "pthread_create");
+    pthread_join(thread, NULL);
+    size_t before = held_resident_pages();
+    for (int i = 0; i < HELD_EPOCHS; i++)
+        held_epoch();
+    size_t after = held_resident_pages();
+    FAULT_REQUIRE(after <= before / 4, "%zu pages resident, %zu before", after, before);
+    held_check_survivors();
+    work_free(&keeper);
+    held_use_and_end();
+}
+
 /* A slab is idle only while no block of it comes or goes. */
 static void leaves_busy_slabs(const void *argument) {
     (void)argument;
@@ -338,6 +361,8 @@ int main(void) {
     bool is_good = fault_run(purges_idle_slabs, NULL);
     CHECK(is_good, "free pages of idle slabs go back: %lu OS pages%s%s", g_fault->nulls,
           is_good ? "" : ": ", g_fault->text);
+    is_good = fault_run(purges_every_heap, NULL);
+    CHECK(is_good, "those of all heaps%s%s", is_good ? "" : ": ", g_fault->text);
     is_good = fault_run(leaves_busy_slabs, NULL);
     CHECK(is_good, "slabs in use are left alone%s%s", is_good ? "" : ": ", g_fault->text);
     for (size_t i = 0; i < sizeof hooks / sizeof *hooks; i++) {

@@ -228,8 +228,36 @@ static void share_between_threads(void *argument) {
     CHECK_EQUAL(hak_registry_orphan_count(), hak_registry_count());
 }
 
+static _Atomic bool g_is_over;
+
+/* Whatever the count includes is complete, though no lock is taken. */
+static void *look_at_all(void *argument) {
+    while (!atomic_load_explicit(&g_is_over, memory_order_relaxed)) {
+        uint32_t count = hak_registry_count();
+        for (uint32_t id = 1; id <= count; id++) {
+            const struct hak_heap *heap = hak_registry_heap(id);
+            CHECK(heap != NULL);
+            CHECK_EQUAL(heap->id, id);
+            CHECK_EQUAL(heap->magazines.tag, id << HAK_TAG_ID_SHIFT);
+        }
+    }
+    return NULL;
+}
+
+static void make_while_others_look(void *argument) {
+    enum { HEAPS = 600 }; /* more than a leaf */
+    heap_use_start(7, 63);
+    pthread_t thread = harness_thread(look_at_all, NULL);
+    for (int i = 0; i < HEAPS; i++)
+        CHECK(hak_registry_take() != NULL);
+    atomic_store(&g_is_over, true);
+    harness_join(thread);
+    CHECK_EQUAL(hak_registry_count(), HEAPS);
+}
+
 static void test_threads(void **state) {
     harness_expect_well(share_between_threads, NULL);
+    harness_expect_well(make_while_others_look, NULL);
 }
 
 int main(void) {
