@@ -1001,9 +1001,29 @@ static void misuse_class(unsigned class_index) {
     trim();
 }
 
+/* Of a slab with nothing untouched left a batch goes the short way: the same is found there. */
+static void misuse_of_full_slab(unsigned class_index) {
+    shadow_start(class_index);
+    size_t blocks = g_shadow.size_class->blocks;
+    while (g_shadow.count < blocks)
+        CHECK(take(hak_min(blocks - g_shadow.count, BATCH_MAX)) > 0);
+    CHECK_EQUAL(g_shadow.slab_count, 1);
+    void *freed = shadow_put_any();
+    size_t done;
+    CHECK_EQUAL(hak_slab_set_put(set(), class_index, &freed, 1, &done), HAK_MISUSE_NONE);
+    void *batch[] = {shadow_put_any(), freed, g_shadow.out[0]};
+    CHECK_EQUAL(hak_slab_set_put(set(), class_index, batch, 3, &done), HAK_MISUSE_DOUBLE_FREE);
+    CHECK_EQUAL(done, 1);
+    shadow_compare();
+    put_all();
+    trim();
+}
+
 static void test_misuse(void **state) {
-    for (unsigned class_index = 1; class_index < HAK_CLASS_COUNT; class_index++)
+    for (unsigned class_index = 1; class_index < HAK_CLASS_COUNT; class_index++) {
         misuse_class(class_index);
+        misuse_of_full_slab(class_index);
+    }
 }
 
 /*
