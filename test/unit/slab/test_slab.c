@@ -842,12 +842,13 @@ static void test_zeroed(void **state) {
 /* ---- idle ---- */
 
 /* How many epochs a half empty slab lies untouched until its pages go back, and when again. */
-static void test_idle(void **state) {
+static void idle(enum hak_lane lane) {
     shadow_start(hak_size_class_of(1024));
     CHECK_EQUAL(take(64), 64);
     drain(head_of(g_shadow.out[0]), 1);
     hak_unit head = head_of(g_shadow.out[0]);
-    unsigned epochs = hak_arena_of(head)->lane == HAK_LANE_HUGE ? 3 : 2;
+    CHECK_EQUAL(hak_arena_of(head)->lane, lane);
+    unsigned epochs = lane == HAK_LANE_HUGE ? 3 : 2;
     for (unsigned round = 0; round < 3; round++) {
         for (unsigned epoch = 1; epoch <= epochs; epoch++) {
             CHECK(hak_slab_set_hold_idle(set(), g_shadow.class_index, &g_hold));
@@ -881,6 +882,15 @@ static void test_idle(void **state) {
     }
     put_all();
     trim();
+}
+
+static void test_idle(void **state) {
+    idle(HAK_LANE_PLAIN);
+    size_t before = hak_atomic_load_relaxed(&hak_pool_policy.huge_from);
+    hak_atomic_store_relaxed(&hak_pool_policy.huge_from,
+                             0); /* everything there, where there is such a lane */
+    idle(hak_vm_has_huge() ? HAK_LANE_HUGE : HAK_LANE_PLAIN);
+    hak_atomic_store_relaxed(&hak_pool_policy.huge_from, before);
 }
 
 /* More idle slabs, or more ranges in them, than a hold has room for: the rest comes later, none twice. */
