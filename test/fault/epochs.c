@@ -369,10 +369,14 @@ static void child_ends_epochs(void) {
     FAULT_REQUIRE(given_back() > before + 100 * WORK_MIB, "no epoch ends");
 }
 
-/* What was on its way to the kernel is here, as it was. */
+/* What was on its way to the kernel is here, as it was: no OS page of it reads as zero. */
 static void child_clears(void) {
-    for (int i = 0; i < CHILD_BLOCKS; i++)
-        FAULT_REQUIRE(work_calloc(&g_child_blocks[i], WORK_MIB), "no memory");
+    for (int i = 0; i < CHILD_BLOCKS; i++) {
+        const unsigned char *p = hakmem_calloc(1, WORK_MIB);
+        FAULT_REQUIRE(p != NULL, "no memory");
+        for (size_t at = 0; at < WORK_MIB; at += 4096)
+            FAULT_REQUIRE(p[at] == 0, "calloc: byte %zu is not zero", at);
+    }
 }
 
 static void (*g_in_child)(void);
@@ -419,8 +423,14 @@ static void goes_on_in_child(const void *argument) {
 
 static void is_not_clean_in_child(const void *argument) {
     (void)argument;
-    take(CHILD_BLOCKS, WORK_MIB);
-    give(CHILD_BLOCKS);
+    for (int i = 0; i < CHILD_BLOCKS; i++) {
+        g_child_blocks[i].p = hakmem_malloc(WORK_MIB);
+        FAULT_REQUIRE(g_child_blocks[i].p != NULL, "no memory");
+        for (size_t at = 0; at < WORK_MIB; at += 4096)
+            g_child_blocks[i].p[at] = 0xdf;
+    }
+    for (int i = 0; i < CHILD_BLOCKS; i++)
+        hakmem_free(g_child_blocks[i].p);
     fork_amid_purge(child_clears);
 }
 

@@ -216,6 +216,7 @@ static void fork_and_use(void) {
     if (child == 0) {
         alarm(FAULT_ALARM_S);
         fake_prim_on(FAKE_PURGE_RANGES, NULL);
+        held_check_none_held();
         held_check_survivors();
         for (int i = 0; i < HELD_EPOCHS; i++)
             held_epoch();

@@ -23,6 +23,8 @@ static void under_script(const void *argument) {
 static void started_workload(void) {
     work_under((struct fake_script){0});
     FAULT_REQUIRE(g_fault->nulls == 0, "%lu allocations fail", g_fault->nulls);
+    bool is_small = hak_vm_page_size() != 4096 || hak_vm_address_limit() < (size_t)16 << 30;
+    FAULT_REQUIRE(!is_small || fake_prim_calls(FAKE_HUGE) == 0, "huge pages of another size");
 }
 
 /* fault_run() leaves its finding where the parent of this process looks for ours. */

@@ -57,6 +57,21 @@ static void test_huge(void **state) {
     harness_expect_well(add_huge, NULL);
 }
 
+/* A file that is read costs three calls; one that is not there costs one. */
+static void add_files(void *argument) {
+    hak_ledger_add_file(HAK_CALL_READ, HAK_CAUSE_POLICY, 100, 0, 0);
+    hak_ledger_add_file(HAK_CALL_READ, HAK_CAUSE_POLICY, 0, ENOENT, 0);
+    hak_ledger_add_file(HAK_CALL_READ, HAK_CAUSE_POLICY, 0, EIO, 0); /* opened, but not read */
+    CHECK_EQUAL(hak_ledger_read(HAK_CALL_OPENAT, HAK_CAUSE_POLICY).count, 3);
+    CHECK_EQUAL(hak_ledger_read(HAK_CALL_READ, HAK_CAUSE_POLICY).count, 2);
+    CHECK_EQUAL(hak_ledger_read(HAK_CALL_READ, HAK_CAUSE_POLICY).bytes, 100);
+    CHECK_EQUAL(hak_ledger_read(HAK_CALL_CLOSE, HAK_CAUSE_POLICY).count, 2);
+}
+
+static void test_files(void **state) {
+    harness_expect_well(add_files, NULL);
+}
+
 static void check_words(const char *const *words, size_t count) {
     for (size_t i = 0; i < count; i++) {
         CHECK(words[i] != NULL);
@@ -247,6 +262,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cells),
         cmocka_unit_test(test_huge),
+        cmocka_unit_test(test_files),
         cmocka_unit_test(test_words),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_locks_are_in_it),

@@ -166,6 +166,26 @@ static void test_nowhere(void **state) {
                         "(error 2); this process is not observed\n");
 }
 
+/* The kernel would send SIGXFSZ for a file beyond the limit: none is made as long. */
+static void begin_beyond_limit(void *argument) {
+    static struct hakmem_stat_tables tables;
+    const struct rlimit limit = {4096, 4096};
+    CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    hak_vm_init();
+    CHECK(!hak_share_begin(g_directory, &tables));
+    CHECK(hak_stat_file == NULL);
+}
+
+static void test_size_limit(void **state) {
+    char text[160];
+    snprintf(
+        text, sizeof text,
+        "hakmem: warning: HAKMEM_STAT=%s: no file can be made there (error %d); this process is "
+        "not observed\n",
+        g_directory, EFBIG);
+    harness_expect_text(begin_beyond_limit, NULL, text);
+}
+
 static int make_directory(void **state) {
     return mkdtemp(g_directory) ? 0 : -1;
 }
@@ -184,6 +204,7 @@ int main(void) {
         cmocka_unit_test(test_layout),
         cmocka_unit_test(test_fork),
         cmocka_unit_test(test_nowhere),
+        cmocka_unit_test(test_size_limit),
     };
     harness_start();
     return cmocka_run_group_tests(tests, make_directory, remove_directory);

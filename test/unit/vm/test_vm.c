@@ -50,6 +50,7 @@ static void init_under_limit(void *argument) {
         harness_set_address_limit(RLIM_INFINITY); /* only hak_vm_init() is meant to see it */
     CHECK_EQUAL(hak_vm_page_size(), sysconf(_SC_PAGESIZE));
     CHECK_EQUAL(hak_vm_address_limit(), limit);
+    CHECK_EQUAL(hak_vm_has_huge(), limit >= 16 * HAK_GIB && hak_vm_page_size() == 4096);
     CHECK_EQUAL(hak_ledger_read(HAK_CALL_PRLIMIT, HAK_CAUSE_START).count, 1);
     CHECK_EQUAL(hak_vm_window().size, 0);
 
@@ -70,7 +71,7 @@ static void init_under_limit(void *argument) {
 }
 
 static void test_window(void **state) {
-    size_t limits[] = {SIZE_MAX,     200 * HAK_MIB, HAK_GIB,       8 * HAK_GIB,
+    size_t limits[] = {SIZE_MAX,     200 * HAK_MIB, HAK_GIB,       16 * HAK_GIB - 1, 16 * HAK_GIB,
                        65 * HAK_GIB, 256 * HAK_GIB, 257 * HAK_GIB, 4 * HAK_TIB};
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
         /* below what a sanitizer's shadow takes, the runtime itself cannot live for a moment */
