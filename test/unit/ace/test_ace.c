@@ -358,9 +358,12 @@ static _Atomic bool g_is_over;
 static void *read_receipts(void *argument) {
     while (!atomic_load_explicit(&g_is_over, memory_order_relaxed)) {
         struct hak_receipt receipt;
+        uint64_t time_ms = UINT64_MAX;
         for (uint64_t below = UINT64_MAX; hak_ace_receipt_below(below, &receipt);
              below = receipt.number) {
-            /* Never half of one and half of another. */
+            /* Never half of one and half of another, nor a later one under the number of an earlier one. */
+            CHECK(receipt.time_ms <= time_ms);
+            time_ms = receipt.time_ms;
             CHECK_EQUAL(receipt.predicted, receipt.evidence / 2);
             CHECK(receipt.after == receipt.before * 2 + 1 || receipt.after == receipt.before + 1 ||
                   receipt.after == receipt.before * 2);
