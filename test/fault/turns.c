@@ -12,6 +12,7 @@
 #include "base/atomic.h"
 #include "fault/workload.h"
 #include "heap/heap.h"
+#include "stepping.h"
 
 enum {
     TURNS_EPOCH_MS = 500,
@@ -95,6 +96,61 @@ static void by_turns(const void *argument) {
         pthread_join(threads[i], NULL);
 }
 
+/* ---- one in the middle of the other ---- */
+
+#if STEPPING_CAN
+static void *tick_in_steps(void *argument) {
+    struct work_block block;
+    FAULT_REQUIRE(work_malloc(&block, 100), "no memory");
+    hak_atomic_store_relaxed((_Atomic(struct hak_heap *) *)argument, hak_heap_current());
+    for (int i = 0; i < TURNS_CALLS - 3;
+         i++) /* these do not look yet, whether malloc ticked or not */
+        hak_tick();
+    stepping_begin();
+    for (int i = 0; i < 3; i++)
+        hak_tick();
+    stepping_end();
+    work_free(&block);
+    return NULL;
+}
+
+/*
+ * A thread that looks at the clock is stopped at its n-th instruction, where another one ends the epoch: the
+ * first must not end one as well. For each n until it has ended the epoch itself.
+ */
+static void one_amid_the_other(const void *argument) {
+    enum { STEPS_MAX = 20000 };
+    struct work_block block;
+    bool was_first = false;
+    (void)argument;
+    FAULT_REQUIRE(work_malloc(&block, 100), "no memory");
+    fake_prim_advance_clock(TURNS_EPOCH_MS);
+    look_at_clock(); /* the first epoch begins */
+    unsigned step = 0;
+    while (!was_first) {
+        _Atomic(struct hak_heap *) heap = NULL;
+        pthread_t thread;
+        unsigned before = hak_heap_current()->epoch;
+        FAULT_REQUIRE(++step < STEPS_MAX, "the epoch does not end");
+        fake_prim_advance_clock(TURNS_EPOCH_MS);
+        FAULT_REQUIRE(stepping_open(step), "no pipe");
+        FAULT_REQUIRE(pthread_create(&thread, NULL, tick_in_steps, &heap) == 0, "pthread_create");
+        was_first = !stepping_next() || hak_atomic_load_relaxed(&heap)->epoch > before;
+        if (!was_first)
+            look_at_clock();
+        stepping_let_run();
+        pthread_join(thread, NULL);
+        stepping_close();
+        look_at_clock(); /* what the other one ended is noted */
+        unsigned after = hak_heap_current()->epoch;
+        FAULT_REQUIRE(after == before + 1, "step %u: %u epochs in the time of one", step,
+                      after - before);
+    }
+    g_fault->nulls = step;
+    work_free(&block);
+}
+#endif
+
 int main(void) {
     fault_open();
     fake_prim_stop_clock();
@@ -103,5 +159,10 @@ int main(void) {
     is_good = fault_run(by_turns, NULL);
     CHECK(is_good, "who ends an epoch finds what the last one wrote%s%s", is_good ? "" : ": ",
           g_fault->text);
+#if STEPPING_CAN
+    is_good = fault_run(one_amid_the_other, NULL);
+    CHECK(is_good, "an epoch is ended once wherever the other thread is, %lu places%s%s",
+          g_fault->nulls, is_good ? "" : ": ", g_fault->text);
+#endif
     return tap_end();
 }

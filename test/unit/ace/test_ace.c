@@ -12,6 +12,7 @@
 #include "arena/pool.h"
 #include "base/bits.h"
 #include "heap/heap.h"
+#include "stepping.h"
 #include "unit/harness.h"
 #include "vm/group.h"
 #include "vm/vm.h"
@@ -385,9 +386,57 @@ static void read_while_written(void *argument) {
     harness_join(reader);
 }
 
+#if STEPPING_CAN
+static void *end_epoch_in_steps(void *argument) {
+    stepping_begin();
+    hak_ace_epoch(g_run.now_ms);
+    stepping_end();
+    return NULL;
+}
+
+static bool are_equal(const struct hak_receipt *a, const struct hak_receipt *b) {
+    return a->number == b->number && a->verdict == b->verdict && a->observed == b->observed;
+}
+
+/* At each instruction of the epoch that judges it, a receipt is what it was, or what it will be, or not there. */
+static void read_at_each_step(void *argument) {
+    enum { STEPS_MAX = 100000, SEEN_MAX = 8 };
+    struct hak_receipt seen[SEEN_MAX];
+    unsigned seen_count = 0;
+    run_start(HAK_ACE_ON, false);
+    for (int i = 0; i < 3; i++)
+        epoch_with(EVENTS);
+    const struct hak_receipt before = newest(HAK_ACE_CAPACITY);
+    CHECK_EQUAL(before.verdict, HAK_ACE_PENDING);
+    press(CLASS, EVENTS);
+    g_run.now_ms += EPOCH_MS;
+    hak_heap_note_epoch(g_run.heap, ++g_run.epoch);
+    CHECK(stepping_open(1));
+    pthread_t thread = harness_thread(end_epoch_in_steps, NULL);
+    for (unsigned steps = 0; stepping_next(); stepping_go()) {
+        struct hak_receipt now = newest(HAK_ACE_CAPACITY);
+        bool is_known = now.number == 0 || are_equal(&now, &before);
+        for (unsigned i = 0; i < seen_count; i++)
+            is_known |= are_equal(&now, &seen[i]);
+        if (!is_known && seen_count < SEEN_MAX)
+            seen[seen_count++] = now;
+        CHECK(++steps < STEPS_MAX);
+    }
+    harness_join(thread);
+    stepping_close();
+    const struct hak_receipt after = newest(HAK_ACE_CAPACITY);
+    CHECK_EQUAL(after.verdict, HAK_ACE_REVERTED);
+    CHECK_EQUAL(seen_count, 1);
+    CHECK(are_equal(&seen[0], &after));
+}
+#endif
+
 static void test_receipts(void **state) {
     harness_expect_well(overflow_ring, NULL);
     harness_expect_well(read_while_written, NULL);
+#if STEPPING_CAN
+    harness_expect_well(read_at_each_step, NULL);
+#endif
 }
 
 /* ---- what never moves ---- */

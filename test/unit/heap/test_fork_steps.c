@@ -8,17 +8,14 @@
  * no place.
  */
 
-#define _GNU_SOURCE
 #include "base/atomic.h"
 #include "heap/fork.h"
 #include "heap/remote.h"
+#include "stepping.h"
 #include "unit/heap/heap_use.h"
 
-#if defined(__x86_64__) && HARNESS_SLOWNESS == 1
-#include <ucontext.h>
-
+#if STEPPING_CAN
 enum {
-    STEPS_TRAP_FLAG = 0x100,
     STEPS_CLASS = 4,
     STEPS_WORDS = 5,    /* words of bitmaps, a record each */
     STEPS_PER_WORD = 2, /* blocks of it */
@@ -29,33 +26,7 @@ enum {
 static struct {
     void *blocks[STEPS_BLOCKS];
     _Atomic unsigned freed; /* of them, by calls that have returned */
-    _Atomic bool is_stepping;
-    int stopped[2];  /* pipe: a byte for each step made; its end: the thread is done */
-    int released[2]; /* pipe: a byte for each step that may follow */
 } g_steps;
-
-/* After each instruction of the stepping thread, and at the `raise` that begins. */
-static void stop_here(int number, siginfo_t *info, void *context) {
-    greg_t *flags = &((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL];
-    if (!atomic_load(&g_steps.is_stepping)) {
-        *flags &= ~(greg_t)STEPS_TRAP_FLAG;
-        return;
-    }
-    *flags |= STEPS_TRAP_FLAG;
-    char step = 1;
-    CHECK(write(g_steps.stopped[1], &step, 1) == 1);
-    CHECK(read(g_steps.released[0], &step, 1) == 1);
-}
-
-static void start_stepping(void) {
-    atomic_store(&g_steps.is_stepping, true);
-    raise(SIGTRAP);
-}
-
-static void stop_stepping(void) {
-    atomic_store(&g_steps.is_stepping, false);
-    close(g_steps.stopped[1]);
-}
 
 /* ---- the scenarios, in the thread that is stepped ---- */
 
@@ -77,13 +48,13 @@ static void *free_and_send(void *argument) {
     hak_remote_post_all(hak_heap_current());
     while (hak_atomic_load_relaxed(&hak_registry_heap(1)->inbox) != NULL)
         hak_heap_stats(); /* drains: the packet is ours again */
-    start_stepping();
+    stepping_begin();
     for (unsigned i = 0; i < STEPS_BLOCKS; i++) {
         heap_use_free(g_steps.blocks[i]);
         atomic_store(&g_steps.freed, i + 1);
     }
     hak_remote_post_all(hak_heap_current());
-    stop_stepping();
+    stepping_end();
     return NULL;
 }
 
@@ -92,12 +63,12 @@ static void *push_and_pop(void *argument) {
     warm_up();
     void *a = heap_use_alloc(STEPS_CLASS);
     void *b = heap_use_alloc(STEPS_CLASS);
-    start_stepping();
+    stepping_begin();
     heap_use_free(a);
     heap_use_free(b);
     a = heap_use_alloc(STEPS_CLASS);
     heap_use_free(a);
-    stop_stepping();
+    stepping_end();
     return NULL;
 }
 
@@ -149,22 +120,18 @@ static void count_magazine(void *argument) {
 /* ---- the main thread ---- */
 
 static void watch(void *(*body)(void *), void *argument, void (*count)(void *)) {
-    struct sigaction action = {.sa_sigaction = stop_here, .sa_flags = SA_SIGINFO};
-    CHECK(sigaction(SIGTRAP, &action, NULL) == 0);
-    CHECK(pipe(g_steps.stopped) == 0);
-    CHECK(pipe(g_steps.released) == 0);
+    CHECK(stepping_open(1));
     pthread_t thread = harness_thread(body, argument);
     unsigned steps = 0;
-    char step;
-    while (read(g_steps.stopped[0], &step, 1) == 1) {
+    for (; stepping_next(); stepping_go()) {
         CHECK(++steps < STEPS_MAX);
         for (int i = 0; i < 2; i++) {
             bool opens_first = i == 0;
             harness_expect_well(count, &opens_first);
         }
-        CHECK(write(g_steps.released[1], &step, 1) == 1);
     }
     harness_join(thread);
+    stepping_close();
     CHECK(steps > 50);
 }
 
@@ -204,7 +171,7 @@ static void test_fast_paths(void **state) {
 }
 #else
 static void test_send(void **state) {
-    skip(); /* the trap flag is x86-64's, and a sanitizer's own code would be stepped as well */
+    skip();
 }
 
 static void test_fast_paths(void **state) {
