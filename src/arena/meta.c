@@ -45,8 +45,12 @@ static char *meta_take_unit(void) {
     return hak_unit_address(run.first);
 }
 
+static size_t meta_align(size_t size) {
+    return size >= HAK_CACHE_LINE ? HAK_CACHE_LINE : (size_t)1 << META_SMALLEST_LOG2;
+}
+
 static void *meta_bump(size_t size) {
-    uintptr_t align = size >= HAK_CACHE_LINE ? HAK_CACHE_LINE : (size_t)1 << META_SMALLEST_LOG2;
+    uintptr_t align = meta_align(size);
     char *start = (char *)hak_align_up((uintptr_t)g_meta.bump, align);
     if (start == NULL || start > g_meta.bump_end || size > (size_t)(g_meta.bump_end - start)) {
         start = meta_take_unit(); /* what is left of the old unit is at most the largest piece */
@@ -111,8 +115,7 @@ static HAK_AUDIT void meta_audit_list(struct hak_audit *audit, unsigned list) {
     size_t step = 0;
     for (const struct meta_free *piece = g_meta.lists[list]; piece; piece = piece->next) {
         struct hak_place place = {"free metadata", (uintptr_t)piece, (uint32_t)size, 0};
-        bool is_sound =
-            meta_is_ours(piece) && (uintptr_t)piece % hak_min(size, HAK_CACHE_LINE) == 0;
+        bool is_sound = meta_is_ours(piece) && (uintptr_t)piece % meta_align(size) == 0;
         if (!hak_audit_expect(audit, &place, "it is a piece of hakmem's own memory", is_sound, 1) ||
             !hak_audit_expect(audit, &place, "its list ends", piece == remembered, 0))
             return;

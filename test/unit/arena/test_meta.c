@@ -172,11 +172,26 @@ static void test_fork(void **state) {
     hak_meta_free(p, 100);
 }
 
+/* A piece below a cache line may lie at any multiple of 16, whatever its size: nothing is wrong then. */
+static void test_audit(void **state) {
+    struct hak_audit audit = {.is_quiescent = true};
+    void *piece;
+    do {
+        CHECK(hak_meta_alloc(16) != NULL);
+        piece = hak_meta_alloc(32);
+        CHECK(piece != NULL);
+    } while ((uintptr_t)piece % 32 == 0);
+    hak_meta_free(piece, 32);
+    hak_meta_audit(&audit);
+    CHECK_EQUAL(audit.problem_count, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes),   cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_packing), cmocka_unit_test(test_random),
         cmocka_unit_test(test_threads), cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_audit),
     };
     harness_start();
     hak_vm_init();
