@@ -31,7 +31,7 @@
 
 #include <cmocka.h>
 
-enum { HARNESS_EXIT_FAILED = 99, HARNESS_TEXT_MAX = 16384, HARNESS_CHILD_SECONDS = 100 };
+enum { HARNESS_EXIT_FAILED = 99, HARNESS_TEXT_MAX = 32768, HARNESS_CHILD_SECONDS = 100 };
 
 /* Sanitizers make a process heavier by a factor: loops are cut to this share of their length. */
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
