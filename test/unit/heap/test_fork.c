@@ -236,6 +236,7 @@ static struct {
     int nested;     /* forks by handlers that this process comes from or made */
     bool is_nested; /* the handlers' own fork runs handlers, too: once is enough */
     bool goes_on;   /* its child returns from the handler, and so into the outer fork */
+    pid_t told;     /* the last process that was told that it is a child */
 } g_forker;
 
 /* Everything that needs a lock of each module, in whatever process this is. */
@@ -282,11 +283,16 @@ static void forker_check(void) {
     CHECK_EQUAL(hak_lock_held_count(), 0);
 }
 
+static void forker_note_child(void) {
+    g_forker.told = getpid();
+}
+
 static void fork_with_forker(void *argument) {
     bool goes_on = *(const bool *)argument;
     CHECK(pthread_atfork(forker_fork, forker_fork, forker_fork) == 0);
     heap_use_start(7, 63);
     CHECK_EQUAL(hak_fork_init(), 0);
+    hak_fork_on_child(forker_note_child);
     g_forker.goes_on = goes_on;
     alarm(FORKER_ALARM_S);
     forker_check();
@@ -295,6 +301,7 @@ static void fork_with_forker(void *argument) {
     CHECK(child >= 0);
     g_forker.is_nested = true;
     forker_check();
+    CHECK_EQUAL(g_forker.told, getpid() == outside ? 0 : getpid());
     if (child == 0 || getpid() != outside)
         _exit(child == 0 && g_forker.nested == 0 ? 1 : FORKER_STATUS);
     int status = -1;
