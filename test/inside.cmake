@@ -29,6 +29,7 @@ if(HAKMEM_COVERAGE)
   add_library(hak_coverage_flush OBJECT coverage/coverage_flush.c)
   target_link_libraries(hak_coverage_flush PRIVATE hak_warnings)
   target_link_options(hak_cmocka INTERFACE --coverage -Wl,--wrap=_exit,--wrap=abort)
+  target_compile_definitions(hak_cmocka INTERFACE FAULT_COUNTED=1)
   target_sources(hak_cmocka INTERFACE $<TARGET_OBJECTS:hak_coverage_flush>)
 endif()
 

@@ -35,8 +35,12 @@
 #define FAULT_SANITIZED 0
 #endif
 
+#ifndef FAULT_COUNTED /* 1: coverage is counted, which is slow as well */
+#define FAULT_COUNTED 0
+#endif
+
 /* Seconds until a child counts as hung; children need well under one. */
-enum { FAULT_ALARM_S = FAULT_SANITIZED ? 120 : 20 };
+enum { FAULT_ALARM_S = FAULT_SANITIZED || FAULT_COUNTED ? 120 : 20 };
 
 /* What a child tells its parent. */
 struct fault_report {
