@@ -19,36 +19,40 @@ endif()
 # hak_add_shadow_test(<name> [ENVIRONMENT VARIABLE=value...] [ARGUMENTS ...])
 function(hak_add_shadow_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "ENVIRONMENT;ARGUMENTS")
-  # Observed, with the files in a directory of its own, which goes afterwards.
   set(observed "")
-  if(name MATCHES "observed")
-    set(observed sh -c "d=$(mktemp -d); HAKMEM_STAT=$d \"$@\"; s=$?; rm -r \"$d\"; exit $s" sh)
+  if(name MATCHES "_observed$")
+    set(observed ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/observed.sh)
   endif()
   hak_add_test(shadow ${name} TIMEOUT 900
     COMMAND ${observed} ${launcher} $<TARGET_FILE:shadow> ${arg_ARGUMENTS})
   set_property(TEST shadow.${name} PROPERTY ENVIRONMENT ${environment} ${arg_ENVIRONMENT})
 endfunction()
 
-# Arguments: operations, first seed, seeds. A debug build or a sanitizer checks more per call and makes
-# fewer calls; it audits the heap between them as well.
-if(HAKMEM_SANITIZE OR HAKMEM_DEBUG GREATER 0)
+# Arguments: operations, first seed, seeds. The release build makes most calls; a debug build or a sanitizer
+# checks more in each and audits the heap between them as well, and the thread sanitizer is for threads.
+set(audit -c 0)
+set(alone 1000000)
+set(together 500000)
+set(seeds 8)
+if(HAKMEM_SANITIZE OR HAKMEM_DEBUG GREATER 0 OR HAKMEM_CANARY)
   set(audit -c 65536)
   set(alone 150000)
   set(together 100000)
-else()
-  set(audit -c 0)
-  set(alone 1000000)
-  set(together 500000)
 endif()
-hak_add_shadow_test(alone ARGUMENTS ${audit} ${alone} 1 8)
+if(HAKMEM_SANITIZE MATCHES "thread")
+  set(seeds 1)
+endif()
+# The model's process is a fork of one that has a helper thread already.
+set(helped HAKMEM_HELPER=on TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:die_after_fork=0)
+hak_add_shadow_test(alone ARGUMENTS ${audit} ${alone} 1 ${seeds})
 hak_add_shadow_test(alone_observed ARGUMENTS ${audit} ${together} 11)
 hak_add_shadow_test(alone_checked ENVIRONMENT HAKMEM_CHECKS=1 ARGUMENTS ${audit} ${together} 12)
-hak_add_shadow_test(alone_helped ENVIRONMENT HAKMEM_HELPER=on ARGUMENTS ${audit} ${together} 13)
+hak_add_shadow_test(alone_helped ENVIRONMENT ${helped} ARGUMENTS ${audit} ${together} 13)
 foreach(threads 2 4 32 128)
   hak_add_shadow_test(threads_${threads} ARGUMENTS -t ${threads} ${audit} ${together} ${threads})
 endforeach()
 hak_add_shadow_test(threads_observed ARGUMENTS -t 4 ${audit} ${together} 21)
 hak_add_shadow_test(threads_checked ENVIRONMENT HAKMEM_CHECKS=1
   ARGUMENTS -t 4 ${audit} ${together} 22)
-hak_add_shadow_test(threads_helped ENVIRONMENT HAKMEM_HELPER=on
+hak_add_shadow_test(threads_helped ENVIRONMENT ${helped}
   ARGUMENTS -t 4 ${audit} ${together} 23)

@@ -30,9 +30,8 @@ foreach(source IN LISTS sources)
   hak_link_prefixed(stress_${name})
   hak_add_test(stress ${name} TIMEOUT 900
     COMMAND ${launcher} $<TARGET_FILE:stress_${name}> ${arguments_${name}})
-  # Observed, with the files in a directory of its own, which goes afterwards.
   hak_add_test(stress ${name}_observed TIMEOUT 900
-    COMMAND sh -c "d=$(mktemp -d); HAKMEM_STAT=$d \"$@\"; s=$?; rm -r \"$d\"; exit $s" sh
+    COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/observed.sh
       ${launcher} $<TARGET_FILE:stress_${name}> ${arguments_${name}})
   set_property(TEST stress.${name} stress.${name}_observed PROPERTY
     ENVIRONMENT ${HAK_SANITIZER_ENVIRONMENT})

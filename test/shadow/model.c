@@ -38,13 +38,14 @@ static struct {
     size_t (*prewarm)(size_t, size_t);
     size_t (*receipts)(struct hakmem_receipt *, size_t);
     int (*check)(unsigned, void *, size_t);
+    unsigned check_flags;
     struct hakmem_stats books; /* as opened */
     FILE *null;                /* for malloc_info */
     size_t page;               /* bytes of an OS page */
     bool is_ours;
 } g_model;
 
-enum { MAGIC = 4711, CHECK_QUIESCENT = 1 };
+enum { MAGIC = 4711, CHECK_QUIESCENT = 1, CHECK_WAIT = 2 };
 static const char g_nothrow;
 
 /* ---- contents ---- */
@@ -147,8 +148,13 @@ static void check_zero(const uint64_t *block, size_t size, uint32_t salt) {
 
 /* ---- taking ---- */
 
+/* Others align blocks below 16 bytes to 8 only, and then two of them share the 16 that ownership counts in. */
+static size_t size_asked(const struct shadow_operation *op) {
+    return g_model.is_ours || op->size >= 16 ? op->size : 16;
+}
+
 static void *take_plain(const struct shadow_operation *op) {
-    size_t size = op->size;
+    size_t size = size_asked(op);
     switch (op->kind) {
     case SHADOW_LIBC_MALLOC:
         return api.__libc_malloc(size);
@@ -184,7 +190,7 @@ static void *take_plain(const struct shadow_operation *op) {
 }
 
 static void *take_aligned(const struct shadow_operation *op) {
-    size_t size = op->size;
+    size_t size = size_asked(op);
     size_t alignment = (size_t)1 << op->align_log2;
     void *block = NULL;
     switch (op->kind) {
@@ -242,7 +248,7 @@ static void perform_take(const struct shadow_operation *op, struct shadow_record
     uint8_t align_log2 = is_aligned_kind ? op->align_log2
                          : is_page_kind  ? (uint8_t)__builtin_ctzl(g_model.page)
                                          : 4;
-    size_t size = op->size;
+    size_t size = size_asked(op);
     if (op->kind == SHADOW_PVALLOC || op->kind == SHADOW_LIBC_PVALLOC)
         size = (size + g_model.page - 1) / g_model.page * g_model.page;
     errno = MAGIC;
@@ -278,7 +284,9 @@ static void give_back(unsigned kind, const struct shadow_record *r) {
         api.__libc_cfree(p);
         break;
     case SHADOW_REALLOC_ZERO:
-        if (api.realloc(p, 0) != NULL)
+        if (!g_model.is_ours) /* the standard leaves it open */
+            api.free(p);
+        else if (api.realloc(p, 0) != NULL)
             shadow_fail("realloc(p, 0) is not NULL");
         break;
     case SHADOW_FREE_SIZED:
@@ -333,7 +341,7 @@ void shadow_clear(struct shadow_record *r) {
 /* ---- resizing ---- */
 
 static void perform_resize(const struct shadow_operation *op, struct shadow_record *r) {
-    size_t size = op->size;
+    size_t size = size_asked(op);
     void *moved;
     shadow_verify(r);
     let_go(r); /* from now on it may be anybody's, unless it stays */
@@ -428,7 +436,7 @@ static void perform_ask(const struct shadow_operation *op) {
                       &(struct shadow_record){.size = op->size});
         break;
     case SHADOW_MALLOPT:
-        if (api.mallopt(M_TRIM_THRESHOLD, 128 << 10) != 1)
+        if (g_model.is_ours && api.mallopt(M_TRIM_THRESHOLD, 128 << 10) != 1)
             shadow_fail("mallopt does not take M_TRIM_THRESHOLD");
         break;
     case SHADOW_MALLINFO:
@@ -472,7 +480,8 @@ void shadow_perform(const struct shadow_operation *op, struct shadow_record *r) 
             perform_resize(op, r);
         break;
     case SHADOW_GROUP_REFUSE:
-        perform_refuse(op, r);
+        if (g_model.is_ours) /* others do it in their own ways */
+            perform_refuse(op, r);
         break;
     default:
         perform_ask(op);
@@ -489,9 +498,9 @@ void shadow_audit(size_t live) {
     if (out < live)
         shadow_fail("the books say %zu bytes are out, but %zu are in use", out, live);
     if (g_model.check != NULL) {
-        int found = g_model.check(CHECK_QUIESCENT, NULL, 0);
+        int found = g_model.check(g_model.check_flags, NULL, 0);
         if (found != 0)
-            shadow_fail("hakmem_check finds %d", found);
+            shadow_fail("hakmem_check says %d; its own lines are above", found);
         atomic_fetch_add(&g_shadow_report->checks, 1);
     }
 }
@@ -551,35 +560,14 @@ static void plain_sdallocx(void *block, size_t size, int flags) {
     api.free(block);
 }
 
+struct named {
+    void *slot; /* of a function pointer, to be set by name */
+    const char *name;
+};
+
 /* The operators are not in the prefixed library, nor in a C program under another allocator. */
 static void load_operators(void) {
-    static const char *const names[][2] = {
-        {"_Znwm", "_Znam"},
-        {"_ZnwmRKSt9nothrow_t", "_ZnamRKSt9nothrow_t"},
-        {"_ZnwmSt11align_val_t", "_ZnamSt11align_val_t"},
-        {"_ZnwmSt11align_val_tRKSt9nothrow_t", "_ZnamSt11align_val_tRKSt9nothrow_t"},
-        {"_ZdlPv", "_ZdaPv"},
-        {"_ZdlPvRKSt9nothrow_t", "_ZdaPvRKSt9nothrow_t"},
-        {"_ZdlPvm", "_ZdaPvm"},
-        {"_ZdlPvSt11align_val_t", "_ZdaPvSt11align_val_t"},
-        {"_ZdlPvSt11align_val_tRKSt9nothrow_t", "_ZdaPvSt11align_val_tRKSt9nothrow_t"},
-        {"_ZdlPvmSt11align_val_t", "_ZdaPvmSt11align_val_t"},
-    };
     for (int i = 0; i < 2; i++) {
-        void *slots[] = {&g_cxx.make[i],
-                         &g_cxx.make_nothrow[i],
-                         &g_cxx.make_aligned[i],
-                         &g_cxx.make_aligned_nothrow[i],
-                         &g_cxx.drop[i],
-                         &g_cxx.drop_nothrow[i],
-                         &g_cxx.drop_sized[i],
-                         &g_cxx.drop_aligned[i],
-                         &g_cxx.drop_aligned_nothrow[i],
-                         &g_cxx.drop_sized_aligned[i]};
-        for (size_t k = 0; k < sizeof slots / sizeof slots[0]; k++)
-            api_set(slots[k], names[k][i]);
-        if (g_cxx.make[i] != NULL)
-            continue;
         g_cxx.make[i] = api.malloc;
         g_cxx.make_nothrow[i] = plain_new_nothrow;
         g_cxx.make_aligned[i] = plain_new_aligned;
@@ -590,6 +578,35 @@ static void load_operators(void) {
         g_cxx.drop_aligned[i] = plain_free_sized;
         g_cxx.drop_aligned_nothrow[i] = plain_delete_aligned_nothrow;
         g_cxx.drop_sized_aligned[i] = plain_free_aligned_sized;
+    }
+    const struct named all[] = {
+        {&g_cxx.make[0], "_Znwm"},
+        {&g_cxx.make[1], "_Znam"},
+        {&g_cxx.make_nothrow[0], "_ZnwmRKSt9nothrow_t"},
+        {&g_cxx.make_nothrow[1], "_ZnamRKSt9nothrow_t"},
+        {&g_cxx.make_aligned[0], "_ZnwmSt11align_val_t"},
+        {&g_cxx.make_aligned[1], "_ZnamSt11align_val_t"},
+        {&g_cxx.make_aligned_nothrow[0], "_ZnwmSt11align_val_tRKSt9nothrow_t"},
+        {&g_cxx.make_aligned_nothrow[1], "_ZnamSt11align_val_tRKSt9nothrow_t"},
+        {&g_cxx.drop[0], "_ZdlPv"},
+        {&g_cxx.drop[1], "_ZdaPv"},
+        {&g_cxx.drop_nothrow[0], "_ZdlPvRKSt9nothrow_t"},
+        {&g_cxx.drop_nothrow[1], "_ZdaPvRKSt9nothrow_t"},
+        {&g_cxx.drop_sized[0], "_ZdlPvm"},
+        {&g_cxx.drop_sized[1], "_ZdaPvm"},
+        {&g_cxx.drop_aligned[0], "_ZdlPvSt11align_val_t"},
+        {&g_cxx.drop_aligned[1], "_ZdaPvSt11align_val_t"},
+        {&g_cxx.drop_aligned_nothrow[0], "_ZdlPvSt11align_val_tRKSt9nothrow_t"},
+        {&g_cxx.drop_aligned_nothrow[1], "_ZdaPvSt11align_val_tRKSt9nothrow_t"},
+        {&g_cxx.drop_sized_aligned[0], "_ZdlPvmSt11align_val_t"},
+        {&g_cxx.drop_sized_aligned[1], "_ZdaPvmSt11align_val_t"},
+    };
+    if (!g_model.is_ours)
+        return; /* the operators of a C++ library that calls malloc, or none */
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        void *found = dlsym(RTLD_DEFAULT, all[i].name);
+        if (found != NULL)
+            memcpy(all[i].slot, &found, sizeof found);
     }
 }
 
@@ -625,6 +642,8 @@ void shadow_model_load(void) {
         api_set(&g_model.prewarm, "hakmem_prewarm");
         api_set(&g_model.receipts, "hakmem_receipts");
         api_set(&g_model.check, "hakmem_check");
+        /* The helper thread is never at our barrier. */
+        g_model.check_flags = CHECK_WAIT | (getenv("HAKMEM_HELPER") == NULL ? CHECK_QUIESCENT : 0);
         books_read(); /* looks a name up, which frees what an unsuccessful look-up left */
     }
 }
