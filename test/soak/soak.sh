@@ -2,12 +2,13 @@
 # test/soak/soak.sh — the stress programs by large numbers. SPDX-License-Identifier: MIT
 #
 # Goal: what happens once in a million calls, forks or threads happens here.
-# Method: each long variant runs once; then the shadow model runs with one seed after the other until the
-# time is over. A seed that fails is printed by the program. The last lines say what was done.
+# Method: each long variant runs once; then the shadow model runs on every processor, with one seed after the
+# other and in all its ways in turn, until the time is over. A seed that fails is printed by the program. The
+# last lines say what was done.
 # usage: HAKTEST_LIB=libhakmem.so.1 HAKTEST_BIN=BUILD soak.sh MINUTES
 set -u
 cd "$(dirname "$0")/../.."
-end=$((SECONDS + $1 * 60)) status=0 operations=0 seed=1000
+end=$((SECONDS + $1 * 60)) status=0
 preload=(env "LD_PRELOAD=$HAKTEST_LIB") stress=$HAKTEST_BIN/test/stress
 
 soak() { # command...
@@ -27,10 +28,49 @@ soak "${preload[@]}" "$HAKTEST_BIN/test/promise/signal_storm" 2000000 8
 soak "${preload[@]}" HAKMEM_CHECKS=1 "$HAKTEST_BIN/test/promise/signal_storm" 500000 8
 soak "${preload[@]}" "$stress/exchange" 20000000
 soak test/soak/kernel_limits.sh
-while ((SECONDS < end)); do
-    soak "${preload[@]}" "$stress/shadow" 5000000 $seed
-    operations=$((operations + 5000000)) seed=$((seed + 1))
+
+# Runs the model, in one of 16 ways: odd numbers with threads, 8 … 13 with options.
+shadow() { # number, seed
+    local with=() run=(-c 1000000 5000000 "$2") threads=(2 4 32 128)
+    (($1 % 2)) && run=(-t "${threads[$1 / 2 % 4]}" -c 1000000 3000000 "$2")
+    case $(($1 / 2 % 8)) in
+    4) with=(env HAKMEM_CHECKS=1) ;;
+    5) with=(test/observed.sh) ;;
+    6) with=(env HAKMEM_HELPER=on) ;;
+    esac
+    "${with[@]}" "${preload[@]}" "$HAKTEST_BIN/test/shadow/shadow" "${run[@]}"
+}
+
+# Every `jobs`-th number from `first` on, each way once at least.
+soak_shadow() { # first, jobs, log
+    local number=$1 outcome=0
+    while ((SECONDS < end || number < 16)); do
+        shadow "$number" $((base + number)) >"$3.last" 2>&1 || outcome=1
+        cat "$3.last" >>"$3"
+        grep -E '^(ok|not ok) - seed' "$3.last" || tail -n 40 "$3.last"
+        grep -q '^not ok' "$3.last" && sed -n '/^not ok/,$p' "$3.last"
+        number=$((number + $2))
+    done
+    return $outcome
+}
+
+printf '\n== the shadow model\n'
+logs=$(mktemp -d) jobs=$(nproc) workers=() base=$((SRANDOM % 1000000000))
+for ((i = 0; i < jobs; i++)); do
+    soak_shadow "$i" "$jobs" "$logs/$i" &
+    workers+=($!)
 done
-printf '\n%d operations beside the model, %d minutes in all; %s\n' "$operations" \
+for worker in "${workers[@]}"; do
+    wait "$worker" || status=1
+done
+printf '\n%s; %d minutes in all; %s\n' "$(cat "$logs"/*[0-9] | awk '
+    /^ok - seed/ { seeds++; for (i = 1; i < NF; i++) {
+        if ($(i + 1) == "operations,") operations += $i
+        if ($(i + 1) == "threads,") threads += $i
+        if ($(i + 1) == "checks:") checks += $i
+    } }
+    END { printf "%d seeds from BASE on, %d operations beside the model, %d threads, %d checks", seeds,
+        operations, threads, checks }' | sed "s/BASE/$base/")" \
     $((SECONDS / 60)) "$( ((status)) && echo FAILED || echo "all passed")"
+rm -r "$logs"
 exit $status
