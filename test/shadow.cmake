@@ -56,3 +56,16 @@ hak_add_shadow_test(threads_checked ENVIRONMENT HAKMEM_CHECKS=1
   ARGUMENTS -t 4 ${audit} ${together} 22)
 hak_add_shadow_test(threads_helped ENVIRONMENT ${helped}
   ARGUMENTS -t 4 ${audit} ${together} 23)
+
+# That the model can fail, and says how.
+if(HAK_FULL)
+  add_library(shadow_spoiling MODULE shadow/spoil/spoiling.c)
+  set_target_properties(shadow_spoiling PROPERTIES OUTPUT_NAME spoiling PREFIX ""
+    LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/test/shadow)
+  target_compile_options(shadow_spoiling PRIVATE -fno-builtin)
+  target_link_libraries(shadow_spoiling PRIVATE hak_warnings ${CMAKE_DL_LIBS})
+  hak_add_test(shadow shrinks TIMEOUT 900
+    COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/shadow/shrinks.sh
+      $<TARGET_FILE:shadow> $<TARGET_FILE:shadow_spoiling>)
+  set_property(TEST shadow.shrinks PROPERTY ENVIRONMENT ${environment})
+endif()

@@ -110,10 +110,10 @@ static void print_operations(const struct shrinking *s) {
 static void print_command(const struct shrinking *s, const char *program) {
     static char text[KEPT_ARGUMENTS_MAX * 11 + 4096];
     const struct shadow_sequence *q = &s->sequence;
-    size_t used = 0;
+    size_t used = (size_t)snprintf(text, 8, "env ");
     for (char **variable = environ; *variable != NULL && used < 2048; variable++) {
         if (strncmp(*variable, "HAK", 3) == 0 || strncmp(*variable, "LD_PRELOAD", 10) == 0)
-            used += (size_t)snprintf(text + used, 2048, "%.1000s ", *variable);
+            used += (size_t)snprintf(text + used, 2048, "'%.1000s' ", *variable);
     }
     used += (size_t)snprintf(text + used, 1024, "%.500s -c %lu", program, q->check_every);
     for (size_t i = 0; i < q->kept_count && q->kept_count <= KEPT_ARGUMENTS_MAX; i++)
