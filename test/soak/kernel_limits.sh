@@ -36,7 +36,7 @@ run() { # what, command...
 }
 
 programs() { # what
-    run "$1" "$HAKTEST_BIN/test/stress/shadow" 100000
+    run "$1" "$HAKTEST_BIN/test/shadow/shadow" 100000
     run "$1" "$HAKTEST_BIN/test/stress/exchange" 200000
     run "$1" "$HAKTEST_BIN/test/stress/thread_storm" 500 16 1 256
 }
@@ -76,7 +76,7 @@ in_group() {
 programs_in_group() {
     export HAKTEST_GROUP=$group
     local enter='echo $$ >"$HAKTEST_GROUP/cgroup.procs" && exec "$@"'
-    run "group of 256 MiB" bash -c "$enter" - "$HAKTEST_BIN/test/stress/shadow" 100000
+    run "group of 256 MiB" bash -c "$enter" - "$HAKTEST_BIN/test/shadow/shadow" 100000
     run "group of 256 MiB" bash -c "$enter" - "$HAKTEST_BIN/test/stress/thread_storm" 500 16 1 256
 }
 
