@@ -33,7 +33,7 @@ if(HAKMEM_PORT AND NOT CMAKE_C_COMPILER MATCHES "musl")
     hak_add_port_program(${name} "" promise/${name}.c)
   endforeach()
   hak_add_port_program(signal_storm "1500;4" promise/signal_storm.c)
-  hak_add_port_program(exchange "100000" stress/exchange.c)
+  hak_add_port_program(exchange "400000" stress/exchange.c)
   hak_add_port_program(fork_storm "30;4" stress/fork_storm.c)
   file(GLOB shadow_sources RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} CONFIGURE_DEPENDS shadow/*.c)
   list(REMOVE_ITEM shadow_sources shadow/shadow.c) # first, as it names the program
