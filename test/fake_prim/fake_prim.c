@@ -8,12 +8,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/lock.h"
 #include "prim/prim.h"
 #include "real_prim.h"
 
 enum { FAKE_RANGES_MAX = 4096 };
+
+/* ms; what the clock of a restarted fake says. */
+#define FAKE_CLOCK_RESTARTED UINT64_C(1000000)
 
 struct fake_range {
     uintptr_t start;
@@ -33,14 +38,19 @@ static struct {
     _Atomic(void (*)(void)) hooks[FAKE_CALL_COUNT];
     _Atomic bool is_exit_registered;
     _Atomic bool is_fork_registered;
-    atomic_flag lock; /* guards the rest */
+    bool is_restarted;
+    bool is_exit_real;                                     /* libc's key is there, and stays */
+    _Atomic(fake_prim_read *) read_file;                   /* NULL: the system's files */
+    int file;                                              /* made while files are served; -1 */
+    _Atomic(void (*)(const char *text, size_t size)) tell; /* NULL: stderr */
+    atomic_flag lock;                                      /* guards the rest */
     uint64_t trace;
     uintptr_t next_place; /* with machine.places */
     size_t mapped;
     size_t mapped_peak;
     size_t range_count;
     struct fake_range ranges[FAKE_RANGES_MAX]; /* what is mapped, in no order */
-} g_fake = {.lock = ATOMIC_FLAG_INIT};
+} g_fake = {.file = -1, .lock = ATOMIC_FLAG_INIT};
 
 static const char *const g_fake_names[FAKE_CALL_COUNT] = {
     "map",       "unmap",         "protect",    "purge",      "purge-ranges",
@@ -537,30 +547,52 @@ static int fake_group_file(const char *path, char *buffer, size_t capacity, size
     return length > 0 ? 0 : ENOENT;
 }
 
+/* Who reads in the system's place; NULL: nobody. */
+static fake_prim_read *fake_reader(void) {
+    return atomic_load(&g_fake.group_limit) ? fake_group_file : atomic_load(&g_fake.read_file);
+}
+
 int hak_prim_read_file(const char *path, char *buffer, size_t capacity, size_t *size) {
     int error = fake_script_answer(FAKE_READ_FILE, NULL, 0);
+    fake_prim_read *read_file = fake_reader();
     if (error == 0)
-        error = atomic_load(&g_fake.group_limit)
-                    ? fake_group_file(path, buffer, capacity, size)
-                    : real_hak_prim_read_file(path, buffer, capacity, size);
+        error = read_file ? read_file(path, buffer, capacity, size)
+                          : real_hak_prim_read_file(path, buffer, capacity, size);
     return fake_answer(FAKE_READ_FILE, error);
 }
 
 int hak_prim_write_file(const char *path, const char *text, size_t size) {
     int error = fake_script_answer(FAKE_WRITE_FILE, NULL, size);
-    return fake_answer(FAKE_WRITE_FILE, error ? error : real_hak_prim_write_file(path, text, size));
+    if (error == 0 && atomic_load(&g_fake.read_file) == NULL)
+        error = real_hak_prim_write_file(path, text, size);
+    return fake_answer(FAKE_WRITE_FILE, error);
 }
 
 /* ---- prim.h: the file of an observed process ---- */
 
+static int fake_file_dup(int *file) {
+    *file = dup(g_fake.file);
+    return *file < 0 ? errno : 0;
+}
+
 int hak_prim_file_make(const char *path, int *file) {
     int error = fake_script_answer(FAKE_FILE_MAKE, NULL, 0);
-    return fake_answer(FAKE_FILE_MAKE, error ? error : real_hak_prim_file_make(path, file));
+    if (error)
+        return fake_answer(FAKE_FILE_MAKE, error);
+    if (atomic_load(&g_fake.read_file) == NULL)
+        return fake_answer(FAKE_FILE_MAKE, real_hak_prim_file_make(path, file));
+    if (g_fake.file >= 0)
+        close(g_fake.file);
+    g_fake.file = memfd_create("fake", MFD_CLOEXEC);
+    return fake_answer(FAKE_FILE_MAKE, g_fake.file < 0 ? errno : fake_file_dup(file));
 }
 
 int hak_prim_file_open(const char *path, int *file) {
     int error = fake_script_answer(FAKE_FILE_OPEN, NULL, 0);
-    return fake_answer(FAKE_FILE_OPEN, error ? error : real_hak_prim_file_open(path, file));
+    if (error == 0)
+        error = atomic_load(&g_fake.read_file) ? fake_file_dup(file)
+                                               : real_hak_prim_file_open(path, file);
+    return fake_answer(FAKE_FILE_OPEN, error);
 }
 
 int hak_prim_file_reserve(int file, size_t offset, size_t size) {
@@ -572,6 +604,10 @@ int hak_prim_file_reserve(int file, size_t offset, size_t size) {
 int hak_prim_file_size_limit(size_t *out) {
     int error = fake_script_answer(FAKE_FILE_LIMIT, NULL, 0);
     return fake_answer(FAKE_FILE_LIMIT, error ? error : real_hak_prim_file_size_limit(out));
+}
+
+void fake_prim_serve_files(fake_prim_read *read) {
+    atomic_store(&g_fake.read_file, read);
 }
 
 /* In the place of another mapping of the same size, or as one more in the books. */
@@ -613,7 +649,10 @@ int hak_prim_thread_exit_register(void (*run)(void *value)) {
         return fake_answer(FAKE_EXIT_REGISTER, error);
     if (atomic_exchange(&g_fake.is_exit_registered, true))
         return fake_breach(FAKE_EXIT_REGISTER, "registered twice", 0, 0);
-    return fake_answer(FAKE_EXIT_REGISTER, real_hak_prim_thread_exit_register(run));
+    if (!g_fake.is_exit_real)
+        error = real_hak_prim_thread_exit_register(run);
+    g_fake.is_exit_real = error == 0;
+    return fake_answer(FAKE_EXIT_REGISTER, error);
 }
 
 int hak_prim_thread_exit_arm(void *value) {
@@ -627,7 +666,55 @@ int hak_prim_fork_register(void (*prepare)(void), void (*parent)(void), void (*c
         return fake_answer(FAKE_FORK_REGISTER, error);
     if (atomic_exchange(&g_fake.is_fork_registered, true))
         return fake_breach(FAKE_FORK_REGISTER, "registered twice", 0, 0);
+    if (g_fake
+            .is_restarted) /* libc keeps handlers for ever: those of the first life are the same */
+        return 0;
     return fake_answer(FAKE_FORK_REGISTER, real_hak_prim_fork_register(prepare, parent, child));
+}
+
+/* ---- messages ---- */
+
+void fake_prim_on_message(void (*hook)(const char *text, size_t size)) {
+    atomic_store(&g_fake.tell, hook);
+}
+
+void hak_prim_write_error(const char *text, size_t size) {
+    void (*tell)(const char *, size_t) = atomic_load(&g_fake.tell);
+    if (tell)
+        tell(text, size);
+    else
+        real_hak_prim_write_error(text, size);
+}
+
+/* ---- a new life ---- */
+
+void fake_prim_restart(struct fake_machine machine) {
+    for (size_t i = 0; i < g_fake.range_count; i++) {
+        const struct fake_range *range = &g_fake.ranges[i];
+        real_hak_prim_unmap((void *)range->start, range->end - range->start);
+    }
+    g_fake.range_count = 0;
+    g_fake.mapped = 0;
+    g_fake.mapped_peak = 0;
+    if (g_fake.file >= 0)
+        close(g_fake.file);
+    g_fake.file = -1;
+    for (int i = 0; i < FAKE_CALL_COUNT; i++)
+        atomic_store(&g_fake.hooks[i], NULL);
+    atomic_store(&g_fake.tell, NULL);
+    atomic_store(&g_fake.read_file, NULL);
+    atomic_store(&g_fake.group_limit, 0);
+    atomic_store(&g_fake.breaches, 0);
+    atomic_store(&g_fake.refused_moves, 0);
+    atomic_store(&g_fake.clock_ahead_ms, 0);
+    atomic_store(&g_fake.clock_stopped_at, FAKE_CLOCK_RESTARTED);
+    atomic_store(&g_fake.is_exit_registered, false);
+    atomic_store(&g_fake.is_fork_registered, false);
+    g_fake.trace = 0;
+    g_fake.next_place = 0;
+    g_fake.is_restarted = true;
+    g_fake.machine = machine;
+    fake_prim_play((struct fake_script){0});
 }
 
 /* ---- the environment ---- */

@@ -102,6 +102,23 @@ void fake_prim_stop_clock(void);
  */
 void fake_prim_limit_group(size_t bytes);
 
+/*
+ * From now on no file of the system is touched: what is read comes from `read`, whose result is the errno
+ * value; what is written is swallowed; a file that is made lies in memory and is the one opened later.
+ */
+typedef int fake_prim_read(const char *path, char *buffer, size_t capacity, size_t *size);
+void fake_prim_serve_files(fake_prim_read *read);
+
+/* Every message goes to `hook` and not to stderr. NULL: to stderr again. */
+void fake_prim_on_message(void (*hook)(const char *text, size_t size));
+
+/*
+ * Begins anew on another machine, as if nothing had been called yet: unmaps all that is mapped, forgets
+ * scripts, hooks, files and breaches. The clock stands still. What libc cannot take back, the hooks of exiting
+ * threads and of fork, stays registered once. The caller forgets, likewise, all that the library remembers.
+ */
+void fake_prim_restart(struct fake_machine machine);
+
 /* Bytes mapped now, and the most since fake_prim_reset_peak(). */
 size_t fake_prim_mapped(void);
 size_t fake_prim_mapped_peak(void);

@@ -26,6 +26,7 @@
 #define hak_prim_page_size real_hak_prim_page_size
 #define hak_prim_address_space_limit real_hak_prim_address_space_limit
 #define hak_prim_address_hint real_hak_prim_address_hint
+#define hak_prim_write_error real_hak_prim_write_error
 #define hak_prim_thread_exit_register real_hak_prim_thread_exit_register
 #define hak_prim_thread_exit_arm real_hak_prim_thread_exit_arm
 #define hak_prim_fork_register real_hak_prim_fork_register

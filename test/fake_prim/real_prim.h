@@ -24,6 +24,7 @@ int real_hak_prim_peak_rss_kib(uint64_t *out);
 size_t real_hak_prim_page_size(void);
 int real_hak_prim_address_space_limit(size_t *out);
 uintptr_t real_hak_prim_address_hint(void);
+void real_hak_prim_write_error(const char *text, size_t size);
 int real_hak_prim_thread_exit_register(void (*run)(void *value));
 int real_hak_prim_thread_exit_arm(void *value);
 int real_hak_prim_fork_register(void (*prepare)(void), void (*parent)(void), void (*child)(void));
