@@ -91,12 +91,12 @@ if(HAKMEM_CANARY)
   set(canary --canary)
 endif()
 hak_add_outside_programs(death)
-hak_add_test(death misuse TIMEOUT 900
-  COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/death/run_death.py
-    $<TARGET_FILE:death_misuse> $<TARGET_FILE:death_answers> ${canary})
-hak_add_test(death misuse_observed TIMEOUT 900
-  COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/death/run_death.py
-    $<TARGET_FILE:death_misuse> $<TARGET_FILE:death_answers> ${canary} --observed)
+set(death ${CMAKE_CURRENT_SOURCE_DIR}/death/run_death.py --answers $<TARGET_FILE:death_answers>
+  $<TARGET_FILE:death_misuse> $<TARGET_FILE:death_access> ${canary})
+hak_add_test(death misuse TIMEOUT 900 COMMAND ${death})
+hak_add_test(death misuse_observed TIMEOUT 900 COMMAND ${death} --observed)
+hak_add_test(death table COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/death/run_death.py
+  --table ${PROJECT_SOURCE_DIR}/docs/misuse.md)
 set_property(TEST death.misuse death.misuse_observed PROPERTY ENVIRONMENT ${HAK_PRODUCTS})
 
 hak_add_outside_programs(stress)

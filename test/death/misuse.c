@@ -2,66 +2,23 @@
 /*
  * usage: misuse CASE            misuse --list
  *
- * Goal: give run_death.py one process per kind of misuse, with everything it needs to know what the
- * library must say about it.
- * Method: each case prepares, prints the line
- *
- *   about <pointer> <usable size, 0 = not a block>
- *
- * then does one wrong thing, prints "returned", gives the allocator every occasion to notice (it
- * frees enough blocks of the same class to flush any magazine) and prints "survived". Nothing here
- * says which of these lines must appear: the expectations are run_death.py's.
+ * Goal: give run_death.py one process per kind of misuse of a pointer, with everything it needs to know
+ * what the library must say about it.
+ * Method: death.h. After the wrong call the allocator is given every occasion to notice: enough blocks of
+ * the same class are freed to flush any magazine.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../promise/entry_points.h"
 #include "misuse.h"
 
 /* ---- what the cases share ---- */
-
-static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-/* Formats on the stack: between the misuse and the report nothing may allocate. */
-static void say(const char *format, ...) {
-    char text[200];
-    va_list args;
-    va_start(args, format);
-    int size = vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    if (size < 0 || write(STDOUT_FILENO, text, (size_t)size) != size)
-        _exit(99);
-}
-
-static void *about_foreign(void *p) {
-    say("about %p 0\n", p);
-    return p;
-}
-
-/* `block` is the one whose class and owner the message should name; `p` is what is passed. */
-static void *about_block(void *block, void *p) {
-    say("about %p %zu\n", p, api.malloc_usable_size(block));
-    return p;
-}
-
-static void *shift(void *p, ptrdiff_t bytes) {
-    return (void *)((uintptr_t)p + (uintptr_t)bytes);
-}
-
-static void *must(void *block) {
-    if (block == NULL) {
-        say("no memory\n");
-        exit(98);
-    }
-    return block;
-}
 
 /*
  * Blocks of the class that will go through its magazine after the misuse: many times the capacity
@@ -203,6 +160,14 @@ static void *mapped(size_t size) {
     return must(mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 }
 
+static void *mapped_without_access(void) {
+    return must(mmap(NULL, 1 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+}
+
+/* Bytes from a small block of a young process: in its arena, where nothing was handed out yet; and beyond. */
+#define FAR_OFFSET ((size_t)256 << 20)
+#define VERY_FAR_OFFSET ((size_t)8 << 30)
+
 static void *unmapped(void) {
     char *p = mapped(1 << 20);
     munmap(p, 1 << 20);
@@ -244,6 +209,12 @@ static void free_wild(void (*function)(void *), const char *what) {
         wild(function, getenv("PATH"));
     else if (strcmp(what, "mmap") == 0)
         wild(function, mapped(4096));
+    else if (strcmp(what, "mmap, no access") == 0)
+        wild(function, mapped_without_access());
+    else if (strcmp(what, "far") == 0)
+        wild(function, shift(must(api.malloc(100)), (ptrdiff_t)FAR_OFFSET));
+    else if (strcmp(what, "very far") == 0)
+        wild(function, shift(must(api.malloc(100)), (ptrdiff_t)VERY_FAR_OFFSET));
     else if (strcmp(what, "mmap, unit-aligned") == 0)
         wild(function, (void *)(((uintptr_t)mapped(1 << 20) + 65535) & ~(uintptr_t)65535));
     else if (strcmp(what, "unmapped") == 0)
@@ -262,6 +233,24 @@ static void run_foreign(const struct misuse_case *c) {
     if (c->size != 0)
         api.free(must(api.malloc(c->size)));
     free_wild(c->function, c->text);
+}
+
+/* Another block's free lies between the two, or many. */
+static void run_interleaved(const struct misuse_case *c) {
+    enum { BETWEEN_MAX = 300 };
+    void *between[BETWEEN_MAX];
+    void *p = must(api.malloc(c->size));
+    for (ptrdiff_t i = 0; i < c->offset; i++)
+        between[i] = must(api.malloc(c->size));
+    if (c->size <= MID_MAX)
+        prepare_flush(c->size);
+    about_block(p, p);
+    api.free(p);
+    for (ptrdiff_t i = 0; i < c->offset; i++)
+        api.free(between[i]);
+    c->function(p);
+    say("returned\n");
+    flush();
 }
 
 /* The second free by the same thread. */
@@ -528,20 +517,5 @@ static const struct misuse_case g_cases[] = {MISUSE_CASES(CASE)};
 #undef CASE
 
 int main(int argc, char **argv) {
-    api_load();
-    const size_t count = sizeof g_cases / sizeof g_cases[0];
-    if (argc == 2 && strcmp(argv[1], "--list") == 0) {
-        for (size_t i = 0; i < count; i++)
-            say("%s\n", g_cases[i].name);
-        return 0;
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (argc == 2 && strcmp(argv[1], g_cases[i].name) == 0) {
-            g_cases[i].run(&g_cases[i]);
-            say("survived\n");
-            return 0;
-        }
-    }
-    say("usage: misuse CASE | --list\n");
-    return 2;
+    return death_main(argc, argv, g_cases, sizeof g_cases / sizeof g_cases[0]);
 }

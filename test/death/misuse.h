@@ -6,20 +6,10 @@
 #ifndef HAKMEM_TEST_MISUSE_H
 #define HAKMEM_TEST_MISUSE_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "death.h"
 
 enum { MID_MAX = 65536 };
 #define ONE_PAST PTRDIFF_MAX
-
-struct misuse_case {
-    const char *name;
-    void (*run)(const struct misuse_case *);
-    void (*function)(void *); /* the wrong call */
-    size_t size;
-    ptrdiff_t offset;
-    const char *text;
-};
 
 /* clang-format off */
 #define MISUSE_CASES(X)                                                                            \
@@ -34,6 +24,9 @@ struct misuse_case {
     X("free_environment",          run_foreign, call_free, 100, 0, "environment")                  \
     X("free_mmap",                 run_foreign, call_free, 100, 0, "mmap")                         \
     X("free_mmap_unit_aligned",    run_foreign, call_free, 100, 0, "mmap, unit-aligned")           \
+    X("free_mmap_no_access",       run_foreign, call_free, 100, 0, "mmap, no access")              \
+    X("free_far",                  run_foreign, call_free, 100, 0, "far")                          \
+    X("free_very_far",             run_foreign, call_free, 100, 0, "very far")                     \
     X("free_unmapped",             run_foreign, call_free, 100, 0, "unmapped")                     \
     X("free_libc_block",           run_foreign, call_free, 100, 0, "libc's block")                 \
     X("free_library_code",         run_foreign, call_free, 100, 0, "library's code")               \
@@ -97,6 +90,13 @@ struct misuse_case {
     X("mid_2000_twice",            run_twice, call_free, 2000, 0, NULL)                            \
     X("mid_20000_twice",           run_twice, call_free, 20000, 0, NULL)                           \
     X("mid_65500_twice",           run_twice, call_free, 65500, 0, NULL)                           \
+    X("zero_size_twice",           run_twice, call_free, 0, 0, NULL)                               \
+    X("tiny_interleaved",          run_interleaved, call_free, 64, 1, NULL)                        \
+    X("tiny_delayed",              run_interleaved, call_free, 64, 300, NULL)                      \
+    X("mid_delayed",               run_interleaved, call_free, 20000, 300, NULL)                   \
+    X("large_interleaved",         run_interleaved, call_free, 400000, 1, NULL)                    \
+    X("large_delayed",             run_interleaved, call_free, 400000, 100, NULL)                  \
+    X("tiny_before",               run_inside, call_delete_array, 64, -8, NULL)                    \
     X("tiny_cfree_twice",          run_twice, call_cfree, 64, 0, NULL)                             \
     X("tiny_delete_twice",         run_twice, call_delete, 64, 0, NULL)                            \
     X("tiny_free_sized_twice",     run_twice, call_free_sized, 64, 0, NULL)                        \

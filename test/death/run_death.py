@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 # test/death/run_death.py — exact signal and message of each misuse. SPDX-License-Identifier: MIT
-"""Runs `misuse CASE` for every case, in the default mode and with HAKMEM_CHECKS=1.
+"""Runs `PROGRAM CASE` for every case of each, in the default mode and with HAKMEM_CHECKS=1.
 
-usage: HAKTEST_LIB=libhakmem.so.1 run_death.py MISUSE [ANSWERS] [--canary] [--observed] [--case CASE]...
+usage: HAKTEST_LIB=libhakmem.so.1 run_death.py [--canary] [--observed] [--case CASE]...
+           [--answers ANSWERS] PROGRAM...
+       run_death.py --table [DOCUMENT]      the table of docs/misuse.md, or whether DOCUMENT has it
 
 A misuse that is promised to be found must end the process by SIGABRT with exactly one line on
 stderr, which names the function, the very pointer the program announced, what is wrong, the class
 (the block's size in bytes, large, big or none) and the owner. What is found only by luck is not
-asserted: a test must not demand more than the design promises. --canary: the library is a build
-with tail canaries, whose blocks are 8 bytes larger than their usable size.
+asserted: a test must not demand more than the design promises. What is not found is asserted to be so:
+the process goes on and nothing is said. --canary: the library is a build with tail canaries, whose blocks
+are 8 bytes larger than their usable size.
 """
 import argparse
 import os
@@ -31,6 +34,8 @@ CANARY_BYTES = 8
 AT_ONCE = "at once"      # by the wrong call itself
 BY_FLUSH = "by flush"    # at the latest when the class's blocks have gone through the magazine
 SURVIVES = "survives"    # no misuse, or one that is tolerated: exit status 0 and nothing printed
+UNNOTICED = "not found"  # the same, and it is a misuse
+FAULTS = "faults"        # the processor notices: SIGSEGV, and nothing printed
 OPEN = "open"            # no promise: not asserted
 
 FOREIGN = "not a block of this allocator"
@@ -48,7 +53,7 @@ class Expect:
     kind: str
     default: str
     checks: str = AT_ONCE
-    canary_only: bool = False
+    canary: str = None    # in canary builds, whatever the mode; None: the same as in others
     silent: bool = False  # stderr is closed: only the signal can be seen
     owner: str = "main"   # for small blocks: whose heap
 
@@ -71,7 +76,16 @@ def small(function, reason, default=BY_FLUSH, **more):
 
 
 def size(function, kind="small"):
-    return Expect(function, (SIZE,), kind, SURVIVES)
+    return Expect(function, (SIZE,), kind, UNNOTICED)
+
+
+def canary(function="free", kind="small"):
+    """Only canary builds notice."""
+    return Expect(function, (CANARY,), kind, UNNOTICED, UNNOTICED, canary=AT_ONCE)
+
+
+def unnoticed(outcome=UNNOTICED):
+    return Expect("", (), "any", outcome, outcome)
 
 
 # A block beside the one in question: in a magazine, never handed out, or in use by nobody.
@@ -83,7 +97,7 @@ EXPECTED = {
     "first_call_usable_wild": foreign("malloc_usable_size"),
     **{"free_" + name: foreign() for name in (
         "stack", "static", "thread_local", "literal", "code", "environment", "mmap",
-        "mmap_unit_aligned", "unmapped", "libc_block", "library_code", "one", "null_page",
+        "mmap_unit_aligned", "mmap_no_access", "far", "very_far", "unmapped", "libc_block", "library_code", "one", "null_page",
         "noncanonical", "first_noncanonical", "last_user_page", "kernel_half", "all_ones",
         "all_ones_aligned", "ascii")},
     "cfree_stack": foreign(),
@@ -140,6 +154,13 @@ EXPECTED = {
     "mid_2000_twice": small("free", TWICE),
     "mid_20000_twice": small("free", TWICE),
     "mid_65500_twice": small("free", TWICE),
+    "zero_size_twice": small("free", TWICE),
+    "tiny_interleaved": small("free", TWICE),
+    "tiny_delayed": small("free", TWICE),
+    "mid_delayed": Expect("free", (TWICE,), "any", BY_FLUSH),  # its slab may be gone meanwhile
+    "large_interleaved": large("free", TWICE),
+    "large_delayed": large("free", TWICE),
+    "tiny_before": Expect("delete|free", BESIDE, "any", BY_FLUSH),
     "tiny_cfree_twice": small("free", TWICE),
     # Found when a later free flushes: the message then names that free.
     "tiny_delete_twice": small("delete|free", TWICE),
@@ -148,7 +169,7 @@ EXPECTED = {
     "tiny_realloc_zero_twice": small("realloc|free", TWICE),
     "tiny_realloc_freed": small("realloc", TWICE, default=OPEN),
     "tiny_realloc_smaller_freed": small("realloc", TWICE, default=OPEN),
-    "tiny_usable_freed": small("malloc_usable_size", TWICE, default=OPEN, checks=OPEN),
+    "tiny_usable_freed": unnoticed(),
     "tiny_inside_1": small("free", INSIDE),
     "tiny_inside_8": small("free", INSIDE),
     "tiny_inside_16": small("free", INSIDE),
@@ -163,7 +184,7 @@ EXPECTED = {
     "tiny_realloc_same_last": small("realloc", INSIDE, default=AT_ONCE),
     "mid_realloc_same_inside": small("realloc", INSIDE, default=AT_ONCE),
     "mid_realloc_same_inside_2": small("realloc", INSIDE, default=AT_ONCE),
-    "tiny_usable_inside": small("malloc_usable_size", INSIDE, default=OPEN, checks=OPEN),
+    "tiny_usable_inside": unnoticed(),
     "tiny_delete_inside": small("delete|free", INSIDE),
     "tiny_twice_by_other": small("free", TWICE),
     "mid_twice_by_other": small("free", TWICE),
@@ -203,11 +224,155 @@ EXPECTED = {
     "sigabrt_blocked": large("free", TWICE),
     "stderr_closed": Expect("", (), "any", AT_ONCE, silent=True),
 
-    "canary_tiny": Expect("free", (CANARY,), "small", AT_ONCE, canary_only=True),
-    "canary_mid": Expect("free", (CANARY,), "small", AT_ONCE, canary_only=True),
-    "canary_large": Expect("free", (CANARY,), "large", AT_ONCE, canary_only=True),
-    "canary_realloc": Expect("realloc", (CANARY,), "small", AT_ONCE, canary_only=True),
+    "canary_tiny": canary(),
+    "canary_mid": canary(),
+    "canary_large": canary(kind="large"),
+    "canary_realloc": canary("realloc"),
+
+    **{name: canary() for name in (
+        "overflow_1_tiny", "overflow_8_tiny", "overflow_32_tiny", "overflow_1_mid",
+        "overflow_1000_mid", "overflow_string", "underflow_1_tiny", "underflow_32_tiny",
+        "underflow_1_mid")},
+    **{name: canary(kind="large") for name in (
+        "overflow_1_large", "overflow_8_large", "overflow_1_mb", "overflow_32_mb")},
+    "overflow_big": unnoticed(FAULTS),
+    "underflow_1_large": unnoticed(),
+    "underflow_32_mb": unnoticed(),
+    **{name: unnoticed() for name in (
+        "read_freed_tiny", "read_freed_large", "read_freed_big", "write_freed_tiny",
+        "write_freed_mid", "write_freed_large", "write_reused_tiny", "write_reused_large",
+        "write_trimmed_tiny", "write_trimmed_large", "write_moved", "read_shrunk",
+        "read_unwritten_tiny", "read_unwritten_large", "contents_stay_tiny",
+        "contents_stay_large", "zero_size", "zero_size_freed", "twice_reused_tiny",
+        "mixed_malloc_delete", "mixed_new_free", "mixed_new_delete_array",
+        "mixed_new_array_delete", "alignment_wrong")},
+    "write_trimmed_big": unnoticed(FAULTS),
+    # It lies in the new block, but is not where that one begins.
+    "twice_reused_large": large("free", INSIDE),
+    "execute_block": unnoticed(FAULTS),
 }
+
+
+# ---- against the lists of others ----
+
+# The programs of hardened_malloc's tests (H) and of mimalloc-bench's security benchmark (M), by what they
+# do, and what here does the same: cases, or a test in words.
+CATEGORIES = (
+    ("double free, small", "H double_free_small, M double_free", ("tiny_twice", "mid_2000_twice")),
+    ("double free, large", "H double_free_large", ("large_twice", "large_1m_twice", "big_twice")),
+    ("double free, others between", "H double_free_small_delayed, M double_free_delayed, _interleaved",
+     ("tiny_interleaved", "tiny_delayed", "mid_delayed")),
+    ("the same, large", "H double_free_large_delayed", ("large_interleaved", "large_delayed")),
+    ("double free by another thread", "—", ("tiny_twice_by_other", "tiny_two_others_twice",
+                                            "mid_twice_by_other", "large_twice_by_other")),
+    ("double free, handed out between", "M double_free_reuse, double_free_single_reuse",
+     ("twice_reused_tiny",)),
+    ("the same, large", "—", ("twice_reused_large",)),
+    ("free of no block: wild, uninitialized", "H uninitialized_free, invalid_free_unprotected, M invalid_free",
+     ("free_ascii", "free_unmapped", "free_noncanonical", "free_all_ones")),
+    ("of mapped memory", "H invalid_free_protected", ("free_mmap", "free_mmap_no_access")),
+    ("of the stack, of static memory", "M invalid_free_stack, invalid_free_alloca",
+     ("free_stack", "free_static", "free_thread_local")),
+    ("of a place far from any block", "H invalid_free_small_region_far, M invalid_free_far",
+     ("free_far", "free_very_far")),
+    ("of a place close to a block", "H invalid_free_small_region, M invalid_free_close",
+     ("beside_aligned_before", "beside_aligned_behind", "tiny_before")),
+    ("unaligned free, small", "H unaligned_free_small, offset, M invalid_free_unaligned, _multiple",
+     ("tiny_inside_1", "tiny_inside_8", "tiny_inside_16", "mid_inside_16")),
+    ("unaligned free, large", "H unaligned_free_large", ("large_inside_1", "large_inside_16",
+                                                         "big_inside_16")),
+    ("realloc of no block", "H uninitialized_realloc", ("realloc_unmapped", "realloc_stack")),
+    ("usable size of no block", "H uninitialized_malloc_usable_size",
+     ("usable_stack", "usable_unmapped")),
+    ("usable size inside a block, of a freed one",
+     "H unaligned_malloc_usable_size_small, invalid_malloc_usable_size_small, _quarantine",
+     ("tiny_usable_inside", "tiny_usable_freed")),
+    ("sized free, wrong size", "H free_sized_small, free_sized_large, delete_type_size_mismatch, "
+     "M delete_type_size_mismatch", ("size_free_sized_small", "size_large_block_small", "size_delete")),
+    ("aligned sized delete, wrong size", "H invalid_aligned_sized_delete_small, _large",
+     ("size_delete_aligned", "size_free_aligned_sized")),
+    ("the same, right size", "H aligned_sized_delete_small, _large, _small_min_align",
+     ("size_right_aligned", "size_right_aligned_large")),
+    ("wrong alignment", "—", ("alignment_wrong",)),
+    ("delete for delete[] and the reverse, one object", "M invalid_array_delete_char, "
+     "invalid_delete_array_char", ("mixed_new_delete_array", "mixed_new_array_delete")),
+    ("the same, objects with destructors: off by the count before them",
+     "M invalid_array_delete_string, invalid_delete_array_string",
+     ("tiny_delete_inside", "tiny_before")),
+    ("malloc with delete, new with free", "—", ("mixed_malloc_delete", "mixed_new_free")),
+    ("overflow, small", "H overflow_small_1_byte, _8_byte, string_overflow, "
+     "M one_byte_overflow, 32_byte_overflow, memcpy_…",
+     ("overflow_1_tiny", "overflow_8_tiny", "overflow_32_tiny", "overflow_1_mid",
+      "overflow_1000_mid", "overflow_string")),
+    ("overflow, large", "H overflow_large_1_byte, _8_byte, M one_mbyte_overflow, memcpy_…",
+     ("overflow_1_large", "overflow_8_large", "overflow_1_mb", "overflow_32_mb")),
+    ("overflow, above 64 MiB", "—", ("overflow_big",)),
+    ("underflow", "M one_byte_underflow, 32_byte_underflow, one_mbyte_underflow, memcpy_…",
+     ("underflow_1_tiny", "underflow_32_tiny", "underflow_1_mid", "underflow_1_large",
+      "underflow_32_mb")),
+    ("read after free", "H read_after_free_small, _large", ("read_freed_tiny", "read_freed_large",
+                                                            "read_freed_big")),
+    ("write after free", "H write_after_free_small, _large, M write_after_free",
+     ("write_freed_tiny", "write_freed_mid", "write_freed_large")),
+    ("the same, handed out between", "H {read,write}_after_free_small_reuse, _large_reuse, "
+     "M write_after_free_reuse", ("write_reused_tiny", "write_reused_large")),
+    ("after malloc_trim", "—", ("write_trimmed_tiny", "write_trimmed_large")),
+    ("the same, above 64 MiB", "—", ("write_trimmed_big",)),
+    ("use after realloc", "M realloc_reuse, malloc_reuse_downsize", ("write_moved", "read_shrunk")),
+    ("freed memory is handed out again at once", "H malloc_noreuse, M malloc_reuse",
+     ("twice_reused_tiny",)),
+    ("memory is cleared by free, by malloc", "H uninitialized_read_small, _large, realloc_init, "
+     "malloc_zero_different, M zero_after_free, zero_on_malloc",
+     ("contents_stay_tiny", "contents_stay_large", "read_unwritten_tiny", "read_unwritten_large")),
+    ("a block of 0 bytes, read or written", "H {read,write}_zero_size, M {read,write}_zero_size, _free",
+     ("zero_size", "zero_size_freed")),
+    ("a block of 0 bytes, freed twice", "—", ("zero_size_twice",)),
+    ("executable memory", "M executable_heap", ("execute_block",)),
+    ("sizes that cannot be", "H impossibly_large_malloc, calloc_overflow, M impossibly_large_malloc",
+     "NULL and `ENOMEM` (death/answers.c)"),
+    ("calloc clears", "H calloc_zeroed", "it does (promise/calloc_zero.c)"),
+    ("growth by realloc, totals", "H large_array_growth, mallinfo, mallinfo2, malloc_info",
+     "as promised (promise/realloc_prefix.c, introspection.c)"),
+    ("object size", "H malloc_object_size, _offset, _zero, invalid_malloc_object_size_small, "
+     "_quarantine", "there is no such function; `malloc_usable_size` above"),
+)
+
+WORDS = {AT_ONCE: "at once", BY_FLUSH: "at the flush", SURVIVES: "no misuse",
+         UNNOTICED: "**not found**", FAULTS: "`SIGSEGV`", OPEN: "no promise"}
+
+
+def outcome_words(cases, checks):
+    words = []
+    for name in cases:
+        word = WORDS[EXPECTED[name].checks if checks else EXPECTED[name].default]
+        if word not in words:
+            words.append(word)
+    return ", ".join(words)
+
+
+def table_lines():
+    yield "| misuse | theirs | our cases | default | `checks=1` |"
+    yield "|---|---|---|---|---|"
+    for what, theirs, cases in CATEGORIES:
+        if isinstance(cases, str):
+            yield f"| {what} | {theirs} | | {cases} | the same |"
+            continue
+        default, checks = outcome_words(cases, False), outcome_words(cases, True)
+        yield (f"| {what} | {theirs} | {', '.join(f'`{name}`' for name in cases)} | {default} | "
+               f"{'the same' if checks == default else checks} |")
+
+
+def check_table(document):
+    """The table itself; with a document, whether it has just that."""
+    table = "\n".join(table_lines()) + "\n"
+    if not document:
+        print(table, end="")
+        return 0
+    with open(document, encoding="utf-8") as file:
+        good = table in file.read()
+    print(("ok" if good else "not ok") + f" - {document} has the table of run_death.py --table")
+    print(f"{int(good)} passed, {int(not good)} failed")
+    return 0 if good else 1
 
 
 observed_in = None  # the directory in which processes count
@@ -281,17 +446,24 @@ def check_survival(result):
         raise Wrong(f"status {result.returncode}, {result.stdout!r} {result.stderr!r}")
 
 
+def check_fault(result):
+    if result.returncode != -signal.SIGSEGV or result.stderr or b"returned" in result.stdout:
+        raise Wrong(f"status {result.returncode}, {result.stdout!r} {result.stderr!r}")
+
+
 def run_case(program, name, checks, heaps, canary):
     """One line about one case in one mode; None when nothing is promised there."""
     expect = EXPECTED[name]
-    when = expect.checks if checks else expect.default
-    if when == OPEN or (expect.canary_only and not canary):
+    when = expect.canary if canary and expect.canary else expect.checks if checks else expect.default
+    if when == OPEN:
         return None
     title = f"{name}, {'checks' if checks else 'default'}: {when}"
     try:
         result = run_process([program, name], checks)
-        if when == SURVIVES:
+        if when in (SURVIVES, UNNOTICED):
             check_survival(result)
+        elif when == FAULTS:
+            check_fault(result)
         else:
             check_death(expect, when, result, heaps, CANARY_BYTES if canary else 0)
     except Wrong as wrong:
@@ -312,26 +484,32 @@ def run_answers(program, checks):
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("program", help="the program misuse")
-    parser.add_argument("answers", nargs="?", help="the program answers")
+    parser.add_argument("programs", nargs="*", metavar="PROGRAM", help="misuse, access")
+    parser.add_argument("--answers", help="the program answers")
     parser.add_argument("--case", action="append", help="only this case (may be repeated)")
     parser.add_argument("--canary", action="store_true", help="the library is a canary build")
     parser.add_argument("--observed", action="store_true", help="closed fast paths find the same")
+    parser.add_argument("--table", nargs="?", const="", metavar="DOCUMENT")
     options = parser.parse_args()
+    if options.table is not None:
+        return check_table(options.table)
     if options.observed:
         global observed_in
         scratch = tempfile.TemporaryDirectory(prefix="hakmem-death-")
         observed_in = scratch.name
     if "HAKTEST_LIB" not in os.environ:
         parser.error("HAKTEST_LIB names the library")
-    listed = subprocess.run([options.program, "--list"], capture_output=True, text=True,
-                            check=True).stdout.split()
-    outcomes = [(set(listed) == set(EXPECTED),
-                 f"every case has its expectation ({set(listed) ^ set(EXPECTED) or 'all'})")]
+    program_of = {}
+    for program in options.programs:
+        listed = subprocess.run([program, "--list"], capture_output=True, text=True,
+                                check=True).stdout.split()
+        program_of.update((name, program) for name in listed)
+    outcomes = [(set(program_of) == set(EXPECTED),
+                 f"every case has its expectation ({set(program_of) ^ set(EXPECTED) or 'all'})")]
     heaps = {}
     for checks in (False, True):
-        for name in options.case or [name for name in listed if name in EXPECTED]:
-            outcomes.append(run_case(options.program, name, checks, heaps, options.canary))
+        for name in options.case or [name for name in program_of if name in EXPECTED]:
+            outcomes.append(run_case(program_of[name], name, checks, heaps, options.canary))
         if options.answers and not options.case:
             outcomes.append(run_answers(options.answers, checks))
     outcomes = [outcome for outcome in outcomes if outcome is not None]
