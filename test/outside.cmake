@@ -127,3 +127,30 @@ target_link_libraries(hakmem_misrouted PRIVATE hak_core)
 target_link_options(hakmem_misrouted PRIVATE -Wl,-z,nodelete)
 set_property(TEST cli.stat APPEND PROPERTY
   ENVIRONMENT "HAKTEST_MISROUTED=$<TARGET_FILE:hakmem_misrouted>")
+
+# The command's own tests once more, with a command built under the sanitizers; the same programs run.
+if(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND HAKMEM_DEBUG EQUAL 0 AND NOT HAKMEM_CANARY)
+  get_target_property(sources hakmem_cli SOURCES)
+  add_executable(hakmem_cli_sanitized ${sources})
+  set_target_properties(hakmem_cli_sanitized PROPERTIES
+    OUTPUT_NAME hakmem-sanitized RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+  foreach(property INCLUDE_DIRECTORIES COMPILE_DEFINITIONS)
+    set_property(TARGET hakmem_cli_sanitized PROPERTY ${property}
+      $<TARGET_PROPERTY:hakmem_cli,${property}>)
+  endforeach()
+  set(sanitize -fsanitize=address,undefined -fno-sanitize-recover=undefined)
+  target_compile_options(hakmem_cli_sanitized PRIVATE ${sanitize})
+  target_link_options(hakmem_cli_sanitized PRIVATE ${sanitize})
+  target_link_libraries(hakmem_cli_sanitized PRIVATE ${JANSSON})
+  # Of `hakmem stat` what it reads and prints: under ptrace, or short of memory, no sanitizer works.
+  set(parts_stat file forged text output encoding running processes signal started)
+  foreach(name cli stat)
+    hak_add_test(cli ${name}_sanitized TIMEOUT 900
+      COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/cli/test_${name}.py ${parts_${name}})
+    # Some tests put a library before the command's, which the sanitizer would not have.
+    set_property(TEST cli.${name}_sanitized PROPERTY ENVIRONMENT ${HAK_PRODUCTS}
+      HAKTEST_CLI=${PROJECT_BINARY_DIR}/hakmem-sanitized
+      "HAKTEST_MISROUTED=$<TARGET_FILE:hakmem_misrouted>"
+      "ASAN_OPTIONS=verify_asan_link_order=0:abort_on_error=1")
+  endforeach()
+endif()
