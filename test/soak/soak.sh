@@ -2,14 +2,19 @@
 # test/soak/soak.sh — the stress programs by large numbers. SPDX-License-Identifier: MIT
 #
 # Goal: what happens once in a million calls, forks or threads happens here.
-# Method: each long variant runs once; then the shadow model runs on every processor, with one seed after the
-# other and in all its ways in turn, until the time is over. A seed that fails is printed by the program. The
-# last lines say what was done.
-# usage: HAKTEST_LIB=libhakmem.so.1 HAKTEST_BIN=BUILD soak.sh MINUTES
+# Method: each long variant runs once; then the shadow model runs on every processor for so many minutes, with
+# one seed after the other and in all its ways in turn. A seed that fails is printed by the program. The last
+# lines say what was done.
+# usage: HAKTEST_LIB=libhakmem.so.1 HAKTEST_BIN=BUILD soak.sh MINUTES [PART...]
+# The parts: forks (an hour and more on two processors), threads, signals, limits, memcheck, model; none: all.
 set -u
 cd "$(dirname "$0")/../.."
-end=$((SECONDS + $1 * 60)) status=0
+minutes=$1 parts=${*:2} status=0
 preload=(env "LD_PRELOAD=$HAKTEST_LIB") stress=$HAKTEST_BIN/test/stress
+
+part() { # name: is it wanted?
+    [[ -z $parts || " $parts " == *" $1 "* ]]
+}
 
 soak() { # command...
     local outcome=0
@@ -18,16 +23,23 @@ soak() { # command...
     ((outcome == 0 || outcome == 77)) || status=1
 }
 
-soak "${preload[@]}" "$stress/fork_storm" 100000 32 1 30000
-soak "${preload[@]}" HAKMEM_HELPER=on "$stress/fork_storm" 2000 8 2
-soak "${preload[@]}" "$stress/fork_in_flight" 5000
-soak "${preload[@]}" HAKMEM_HELPER=on "$stress/fork_in_flight" 1000 8 2
-soak "${preload[@]}" "$stress/fork_exec" 20000
-soak "${preload[@]}" "$stress/thread_storm" 1000000 32
-soak "${preload[@]}" "$HAKTEST_BIN/test/promise/signal_storm" 2000000 8
-soak "${preload[@]}" HAKMEM_CHECKS=1 "$HAKTEST_BIN/test/promise/signal_storm" 500000 8
-soak "${preload[@]}" "$stress/exchange" 20000000
-soak test/soak/kernel_limits.sh
+if part forks; then
+    soak "${preload[@]}" "$stress/fork_storm" 100000 32 1 30000
+    soak "${preload[@]}" HAKMEM_HELPER=on "$stress/fork_storm" 2000 8 2
+    soak "${preload[@]}" "$stress/fork_in_flight" 5000
+    soak "${preload[@]}" HAKMEM_HELPER=on "$stress/fork_in_flight" 1000 8 2
+    soak "${preload[@]}" "$stress/fork_exec" 20000
+fi
+if part threads; then
+    soak "${preload[@]}" "$stress/thread_storm" 1000000 32
+    soak "${preload[@]}" "$stress/exchange" 20000000
+fi
+if part signals; then
+    soak "${preload[@]}" "$HAKTEST_BIN/test/promise/signal_storm" 2000000 8
+    soak "${preload[@]}" HAKMEM_CHECKS=1 "$HAKTEST_BIN/test/promise/signal_storm" 500000 8
+fi
+if part limits; then soak test/soak/kernel_limits.sh; fi
+if part memcheck; then soak test/soak/memcheck.sh "$HAKTEST_BIN" "$HAKTEST_BIN/../fuzz/fuzz"; fi
 
 # Runs the model, in one of 16 ways: odd numbers with threads, 8 … 13 with options.
 shadow() { # number, seed
@@ -54,23 +66,27 @@ soak_shadow() { # first, jobs, log
     return $outcome
 }
 
-printf '\n== the shadow model\n'
-logs=$(mktemp -d) jobs=$(nproc) workers=() base=$((SRANDOM % 1000000000))
-for ((i = 0; i < jobs; i++)); do
-    soak_shadow "$i" "$jobs" "$logs/$i" &
-    workers+=($!)
-done
-for worker in "${workers[@]}"; do
-    wait "$worker" || status=1
-done
-printf '\n%s; %d minutes in all; %s\n' "$(cat "$logs"/*[0-9] | awk '
-    /^ok - seed/ { seeds++; for (i = 1; i < NF; i++) {
-        if ($(i + 1) == "operations,") operations += $i
-        if ($(i + 1) == "threads,") threads += $i
-        if ($(i + 1) == "checks:") checks += $i
-    } }
-    END { printf "%d seeds from BASE on, %d operations beside the model, %d threads, %d checks", seeds,
-        operations, threads, checks }' | sed "s/BASE/$base/")" \
-    $((SECONDS / 60)) "$( ((status)) && echo FAILED || echo "all passed")"
-rm -r "$logs"
+soak_model() {
+    local logs jobs workers=() base i worker end=$((SECONDS + minutes * 60))
+    printf '\n== the shadow model\n'
+    logs=$(mktemp -d) jobs=$(nproc) base=$((SRANDOM % 1000000000))
+    for ((i = 0; i < jobs; i++)); do
+        soak_shadow "$i" "$jobs" "$logs/$i" &
+        workers+=($!)
+    done
+    for worker in "${workers[@]}"; do
+        wait "$worker" || status=1
+    done
+    printf '\n%s; %d minutes in all; %s\n' "$(cat "$logs"/*[0-9] | awk '
+        /^ok - seed/ { seeds++; for (i = 1; i < NF; i++) {
+            if ($(i + 1) == "operations,") operations += $i
+            if ($(i + 1) == "threads,") threads += $i
+            if ($(i + 1) == "checks:") checks += $i
+        } }
+        END { printf "%d seeds from BASE on, %d operations beside the model, %d threads, %d checks", seeds,
+            operations, threads, checks }' | sed "s/BASE/$base/")" \
+        $((SECONDS / 60)) "$( ((status)) && echo FAILED || echo "all passed")"
+    rm -r "$logs"
+}
+if part model; then soak_model; fi
 exit $status
