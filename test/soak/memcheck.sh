@@ -28,7 +28,9 @@ try() { # program, arguments...
     fi
 }
 
-for target in calls spans options; do
+targets=(spans options)
+[[ $# -gt 1 ]] && targets+=(calls) # minutes
+for target in "${targets[@]}"; do
     inputs=("test/fuzz/corpus/$target")
     [[ -d ${2-}/$target/corpus ]] && inputs+=("$2/$target/corpus")
     try "$build/test/fuzz/fuzz_$target" "${inputs[@]}"
