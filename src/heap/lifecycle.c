@@ -132,17 +132,16 @@ void hak_heap_reap(uint32_t epoch) {
     }
 }
 
-/* Orphans are taken off the list one by one, emptied, and put back together. */
+/*
+ * One at a time, from the newest to the reaped ones: threads that begin meanwhile find the others on the list, and
+ * make no heaps that would never die.
+ */
 static void lifecycle_flush_orphans(void) {
-    struct hak_heap *emptied = NULL;
     struct hak_heap *heap;
-    while ((heap = hak_registry_take_orphan()) != NULL) {
+    for (size_t left = hak_registry_orphan_count(); left > 0; left--) {
+        if ((heap = hak_registry_take_orphan()) == NULL)
+            return;
         lifecycle_empty_orphan(heap);
-        heap->next_orphan = emptied;
-        emptied = heap;
-    }
-    while ((heap = emptied) != NULL) {
-        emptied = heap->next_orphan;
         hak_registry_return_reaped(heap);
     }
 }

@@ -299,8 +299,47 @@ static void trim_all(void *argument) {
     CHECK_EQUAL(hak_heap_current()->id, 1);
 }
 
+static void *trim(void *argument) {
+    hak_heap_trim();
+    return NULL;
+}
+
+/* Holds a heap's lock from the first to the second time that all have come to the barrier. */
+static void *hold(void *argument) {
+    struct hak_heap *heap = argument;
+    hak_lock_acquire(&heap->lock);
+    pthread_barrier_wait(&g_together.barrier);
+    pthread_barrier_wait(&g_together.barrier);
+    hak_lock_release(&heap->lock);
+    return NULL;
+}
+
+/* While one orphan is emptied the others can be adopted: who begins meanwhile makes no heap. */
+static void trim_one_at_a_time(void *argument) {
+    struct hak_heap *heaps[THREADS];
+    heap_use_start(7, 63);
+    for (int i = 0; i < THREADS; i++)
+        heaps[i] = hak_registry_take();
+    for (int i = 0; i < THREADS; i++)
+        hak_registry_orphan(heaps[i]);
+    CHECK(pthread_barrier_init(&g_together.barrier, NULL, 2) == 0);
+    pthread_t holder =
+        harness_thread(hold, heaps[0]); /* its turn comes last, and then trimming waits */
+    pthread_barrier_wait(&g_together.barrier);
+    pthread_t trimmer = harness_thread(trim, NULL);
+    for (int i = 0; i < 100; i++) {
+        CHECK(hak_registry_orphan_count() >= THREADS - 1);
+        usleep(1000);
+    }
+    pthread_barrier_wait(&g_together.barrier);
+    harness_join(holder);
+    harness_join(trimmer);
+    CHECK_EQUAL(hak_registry_orphan_count(), THREADS);
+}
+
 static void test_trim(void **state) {
     harness_expect_well(trim_all, NULL);
+    harness_expect_well(trim_one_at_a_time, NULL);
 }
 
 /* One slow path does not pay for all: 64 orphans an epoch, the oldest first. */
