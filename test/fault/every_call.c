@@ -88,8 +88,7 @@ int main(void) {
                  {"extend", FAKE_EXTEND}};
     char what[80];
     fault_open();
-    /* Sanitized processes are slow to fork: they try every third, and another third per errno. */
-    const unsigned long step = FAULT_SANITIZED ? 3 : 1;
+    const unsigned long step = FAULT_PART;
     unsigned long count = calls_of(FAKE_ANY_MEMORY);
     CHECK(count >= EVERY_CALL_MIN, "the workload makes %lu memory calls", count);
 

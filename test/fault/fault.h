@@ -35,6 +35,10 @@
 #define FAULT_SANITIZED 0
 #endif
 
+#ifndef FAULT_PART
+#define FAULT_PART 1 /* of the failures to go through, every so many-th: test/inside.cmake */
+#endif
+
 #ifndef FAULT_COUNTED /* 1: coverage is counted, which is slow as well */
 #define FAULT_COUNTED 0
 #endif

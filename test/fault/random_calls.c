@@ -10,7 +10,7 @@
 
 #include "fault/workload.h"
 
-enum { RANDOM_SEEDS = FAULT_SANITIZED ? 40 : 200 };
+enum { RANDOM_SEEDS = FAULT_PART > 1 ? 40 : 200 };
 
 static void under_script(const void *argument) {
     work_under(*(const struct fake_script *)argument);

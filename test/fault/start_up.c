@@ -126,7 +126,7 @@ static _Noreturn void started(const char *what) {
 /* ---- in the parent ---- */
 
 /* Sanitized processes are slow to start: every other call is left to the plain build. */
-enum { START_UP_STEP = FAULT_SANITIZED ? 2 : 1 };
+enum { START_UP_STEP = FAULT_PART > 1 ? 2 : 1 };
 
 static void every_k(const char *machine_name, struct fake_machine machine, int operation) {
     static const unsigned long counts[] = {1, 2, ULONG_MAX};
