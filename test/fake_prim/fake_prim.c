@@ -59,7 +59,8 @@ static const char *const g_fake_names[FAKE_CALL_COUNT] = {
     "file-open", "file-reserve",  "file-limit", "map-file",   "peak-rss"};
 
 static _Thread_local bool t_fake_is_in_hook;
-static _Thread_local bool t_fake_is_undoing; /* a growth was refused, or its undoing was */
+static _Thread_local bool
+    t_fake_is_undoing; /* a growth was refused, came elsewhere, or its undoing was refused */
 
 /* ---- the trace ---- */
 
@@ -365,7 +366,9 @@ int hak_prim_map(void *wanted, size_t size, enum hak_access access, void **out) 
     fake_lock();
     range_add_locked((uintptr_t)*out, (uintptr_t)*out + size);
     fake_unlock();
-    return fake_answer(FAKE_MAP, 0);
+    fake_answer(FAKE_MAP, 0);
+    t_fake_is_undoing = wanted && *out != wanted; /* as good as refused: it has to go again */
+    return 0;
 }
 
 int hak_prim_unmap(void *addr, size_t size) {
