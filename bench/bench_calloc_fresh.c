@@ -117,5 +117,10 @@ int main(int argc, char **argv) {
     }
     print_sums("fresh", &fresh);
     print_sums("recycled", &recycled);
+    uint64_t blocks = 0;
+    for (size_t i = 0; i < sizes; i++) {
+        blocks += 2 * g_sizes[i].count;
+    }
+    bench_print_result(blocks, fresh.wall_ns + recycled.wall_ns);
     return EXIT_SUCCESS;
 }

@@ -186,6 +186,16 @@ __attribute__((noreturn)) static inline void bench_corrupt(const char *what) {
     exit(EXIT_FAILURE);
 }
 
+/* Fisher and Yates: every order of the `count` pointers equally likely. */
+static inline void bench_shuffle(unsigned char **blocks, uint64_t count, uint32_t *random) {
+    for (uint32_t left = (uint32_t)count; left > 1; left--) {
+        uint32_t other = bench_scale(bench_xorshift32(random), left);
+        unsigned char *block = blocks[left - 1];
+        blocks[left - 1] = blocks[other];
+        blocks[other] = block;
+    }
+}
+
 /* --- arguments ----------------------------------------------------------------------------- */
 
 /* One positional argument: a whole number in min … max. */
@@ -234,6 +244,13 @@ static inline const char *bench_parse_shape(int *argc, char ***argv, const char 
     return shape;
 }
 
+/* Is the last argument the word `floor`? Then takes it off *argc. */
+static inline bool bench_take_floor(int *argc, char **argv) {
+    bool is_floor = *argc > 1 && strcmp(argv[*argc - 1], "floor") == 0;
+    *argc -= is_floor;
+    return is_floor;
+}
+
 /* Fill in all `count` arguments from argv[0 … argc - 1], or say what is wrong and exit. */
 static inline void bench_parse(int argc, char **argv, const char *usage,
                                const struct bench_argument *arguments, int count) {
@@ -251,12 +268,22 @@ static inline void bench_parse(int argc, char **argv, const char *usage,
     }
 }
 
-/* The three lines that every throughput benchmark ends with; tools/demo.py reads them. */
+/*
+ * The line that `hakmem bench` reads: what the program says of itself, last (docs/benchmarks.md). More words may
+ * follow: bench_print_latency(). `operations` are what the program's own text calls so.
+ */
+static inline void bench_print_result(uint64_t operations, uint64_t elapsed_ns) {
+    printf("result %s operations=%" PRIu64 " seconds=%.9f\n", program_invocation_short_name,
+           operations, (double)elapsed_ns / 1e9);
+}
+
+/* The lines that every throughput benchmark ends with; tools/demo.py reads them. */
 static inline void bench_print_rate(uint64_t operations, uint64_t elapsed_ns) {
     double seconds = (double)elapsed_ns / 1e9;
     printf("operations %" PRIu64 "\n", operations);
     printf("seconds    %.6f\n", seconds);
     printf("ops/s      %.0f\n", seconds > 0 ? (double)operations / seconds : 0.0);
+    bench_print_result(operations, elapsed_ns);
 }
 
 #endif

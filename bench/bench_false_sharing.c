@@ -133,5 +133,6 @@ int main(int argc, char **argv) {
                (double)(used.user_us + used.system_us) * 1e3 / writes);
     }
     bench_print_cost(&used);
+    bench_print_result(g_sharing.iterations * g_sharing.threads, used.wall_ns);
     return EXIT_SUCCESS;
 }

@@ -81,5 +81,6 @@ int main(int argc, char **argv) {
     bench_print_count("mib_allocated", bytes >> 20);
     bench_print_cost(&used);
     bench_print_count("peak_rss_kib", bench_peak_rss_kib());
+    bench_print_result(replacements, used.wall_ns);
     return EXIT_SUCCESS;
 }

@@ -607,6 +607,7 @@ static void run_short_threads(int argc, char **argv) {
     print_kib("end_kib", kib);
     printf("%-20s %.0f\n", "threads_per_second",
            (double)count / ((double)(bench_wall_ns() - g_memory.begin_ns) / 1e9));
+    bench_print_result(count, bench_wall_ns() - g_memory.begin_ns);
 }
 
 int main(int argc, char **argv) {

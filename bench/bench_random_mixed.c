@@ -10,12 +10,11 @@
 #include "bench_mixed.h"
 
 int main(int argc, char **argv) {
-    static uint64_t size_counts[MIXED_SIZES];
     struct mixed run = {0};
     mixed_parse(argc, argv, &run);
     mixed_run(&run);
-    mixed_replay(&run, size_counts);
     bench_print_rate(run.operations, run.elapsed_ns);
     mixed_print_work(&run);
+    bench_print_latency(run.latency);
     return EXIT_SUCCESS;
 }

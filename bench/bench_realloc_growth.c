@@ -181,5 +181,6 @@ int main(int argc, char **argv) {
     printf("%-20s %.6f\n", "touch_seconds", (double)run.touch_ns / 1e9);
     bench_print_cost(&used);
     bench_print_count("peak_rss_kib", bench_peak_rss_kib());
+    bench_print_result(run.reallocs, run.realloc_ns);
     return EXIT_SUCCESS;
 }

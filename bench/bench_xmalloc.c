@@ -184,6 +184,7 @@ static void run(struct worker *workers, size_t worker_count, struct mailbox *mai
            (double)(used.user_us + used.system_us) * 1e3 / (double)freed_in_time);
     bench_print_cost(&used);
     bench_print_count("peak_rss_kib", bench_peak_rss_kib());
+    bench_print_result(freed_in_time, used.wall_ns);
 }
 
 int main(int argc, char **argv) {
