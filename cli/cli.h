@@ -13,6 +13,7 @@ enum {
 /* Each verb is one file: cli/<verb>.c. argv[0] is the verb. Returns the exit status. */
 int cli_run(int argc, char **argv);
 int cli_stat(int argc, char **argv);
+int cli_bench(int argc, char **argv);
 
 /* One line on stderr, `hakmem: <kind>: …`; kind is "error" or "warning". */
 __attribute__((format(printf, 2, 3))) void cli_say(const char *kind, const char *format, ...);

@@ -38,6 +38,8 @@
 #error "name this machine's multiarch triplet"
 #endif
 
+const char find_multiarch_triplet[] = MULTIARCH_TRIPLET;
+
 /* Try directory + file, or the file alone when there is no directory. */
 static bool try_place(struct library_search *search, const char *directory, const char *file) {
     char *place = search->tried[search->tried_count];
@@ -56,8 +58,7 @@ static bool try_place(struct library_search *search, const char *directory, cons
     return true;
 }
 
-/* The directory of this executable, without a trailing slash; false when it is not known. */
-static bool own_directory(char directory[PATH_MAX]) {
+bool find_own_directory(char directory[PATH_MAX]) {
     ssize_t length = readlink("/proc/self/exe", directory, PATH_MAX - 1);
     if (length <= 0) {
         return false;
@@ -78,7 +79,7 @@ bool find_library(const char *given, struct library_search *search) {
         return try_place(search, "", named);
     }
     char directory[PATH_MAX];
-    if (own_directory(directory)) {
+    if (find_own_directory(directory)) {
         static const char *const files[] = {
             LIBRARY_NAME,
             "../lib/" LIBRARY_NAME,

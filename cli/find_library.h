@@ -22,4 +22,10 @@ struct library_search {
  */
 bool find_library(const char *given, struct library_search *search);
 
+/* The directory of this executable, without a trailing slash; false when it is not known. */
+bool find_own_directory(char directory[PATH_MAX]);
+
+/* As in Debian's /usr/lib/<triplet>. */
+extern const char find_multiarch_triplet[];
+
 #endif

@@ -19,6 +19,7 @@ struct verb {
 static const struct verb verbs[] = {
     {"run", cli_run, "run a command with hakmem as its allocator"},
     {"stat", cli_stat, "run a command and tell what it asked for, and every system call that took"},
+    {"bench", cli_bench, "run programs under several allocators and compare them"},
 };
 enum { VERB_COUNT = sizeof verbs / sizeof verbs[0] };
 

@@ -1,39 +1,14 @@
 /* cli/stat_json.c — `hakmem stat --json`. SPDX-License-Identifier: MIT */
+#include "json_text.h"
 #include "stat_report.h"
-
-#include <jansson.h>
-#include <stdlib.h>
-#include <string.h>
 
 /*
  * jansson's setters and json_pack() take NULL for what could not be made, and fail with it. Arrays and objects
  * that could not be filled become NULL here, so that what they belong to fails, too.
  */
 
-static void append(json_t **array, json_t *value) {
-    if (json_array_append_new(*array, value) != 0) {
-        json_decref(*array);
-        *array = NULL;
-    }
-}
-
 static json_t *number(uint64_t value) {
     return json_integer((json_int_t)value);
-}
-
-/* Where it is not UTF-8, as ASCII: each other byte is a question mark. */
-static json_t *text(const char *bytes) {
-    json_t *string = json_string(bytes);
-    char *ascii = string == NULL ? strdup(bytes) : NULL;
-    if (ascii == NULL) {
-        return string;
-    }
-    for (char *byte = ascii; *byte != '\0'; byte++) {
-        *byte = (char)((unsigned char)*byte < 0x80 ? *byte : '?');
-    }
-    string = json_string(ascii);
-    free(ascii);
-    return string;
 }
 
 static json_t *range_end(const struct hakmem_stat_tables *tables, int range, bool is_max) {
@@ -44,20 +19,20 @@ static json_t *range_end(const struct hakmem_stat_tables *tables, int range, boo
 }
 
 static json_t *tier_word(const struct hakmem_stat_tables *tables, int tier) {
-    return tier < 0 ? json_null() : text(tables->tiers[tier]);
+    return tier < 0 ? json_null() : json_text(tables->tiers[tier]);
 }
 
 static json_t *calls(const struct hakmem_stat_tables *tables, const struct stat_process *process) {
     json_t *rows = json_array();
     for (size_t i = 0; i < process->call_count; i++) {
         const struct stat_call *row = &process->calls[i];
-        append(&rows,
-               json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "call",
-                         text(tables->calls[row->call]), "cause", text(tables->causes[row->cause]),
-                         "count", number(row->count), "bytes", number(row->bytes), "ns",
-                         number(row->ns), "tier", tier_word(tables, row->tier), "request_min",
-                         range_end(tables, row->range, false), "request_max",
-                         range_end(tables, row->range, true)));
+        json_append(&rows, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "call",
+                                     json_text(tables->calls[row->call]), "cause",
+                                     json_text(tables->causes[row->cause]), "count",
+                                     number(row->count), "bytes", number(row->bytes), "ns",
+                                     number(row->ns), "tier", tier_word(tables, row->tier),
+                                     "request_min", range_end(tables, row->range, false),
+                                     "request_max", range_end(tables, row->range, true)));
     }
     return rows;
 }
@@ -67,13 +42,13 @@ static json_t *requests(const struct hakmem_stat_tables *tables,
     json_t *rows = json_array();
     for (size_t i = 0; i < process->request_count; i++) {
         const struct stat_requests *row = &process->requests[i];
-        append(&rows,
-               json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "request_min",
-                         range_end(tables, row->range, false), "request_max",
-                         range_end(tables, row->range, true), "tier", tier_word(tables, row->tier),
-                         "usual_tier", tier_word(tables, (int)tables->ranges[row->range].tier),
-                         "count", number(row->count), "bytes", number(row->bytes), "given",
-                         number(row->given), "refills", number(row->misses)));
+        json_append(&rows, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "request_min",
+                                     range_end(tables, row->range, false), "request_max",
+                                     range_end(tables, row->range, true), "tier",
+                                     tier_word(tables, row->tier), "usual_tier",
+                                     tier_word(tables, (int)tables->ranges[row->range].tier),
+                                     "count", number(row->count), "bytes", number(row->bytes),
+                                     "given", number(row->given), "refills", number(row->misses)));
     }
     return rows;
 }
@@ -108,7 +83,7 @@ static json_t *process_object(const struct hakmem_stat_tables *tables,
     json_t *object =
         json_pack("{s:o, s:o, s:o, s:b, s:b, s:o, s:o, s:o}", "process_id",
                   number(process->process_id), "parent_id", number(process->parent_id), "program",
-                  text(process->program), "is_forked", process->is_forked, "is_running",
+                  json_text(process->program), "is_forked", process->is_forked, "is_running",
                   process->is_running, "start_ns", number(process->start_ns), "end_ns",
                   process->end_ns == 0 ? json_null() : number(process->end_ns), "peak_rss_bytes",
                   process->peak_rss_kib == 0 ? json_null() : number(process->peak_rss_kib * 1024));
@@ -124,15 +99,7 @@ static json_t *process_object(const struct hakmem_stat_tables *tables,
 static json_t *processes(const struct stat_tree *tree) {
     json_t *array = json_array();
     for (size_t i = 0; i < tree->process_count; i++) {
-        append(&array, process_object(&tree->tables, &tree->processes[i]));
-    }
-    return array;
-}
-
-static json_t *command(char **words) {
-    json_t *array = json_array();
-    for (; *words != NULL; words++) {
-        append(&array, text(*words));
+        json_append(&array, process_object(&tree->tables, &tree->processes[i]));
     }
     return array;
 }
@@ -141,7 +108,7 @@ bool stat_print_json(FILE *out, const struct stat_run *run, const struct stat_tr
     json_t *root =
         json_pack("{s:s, s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o}", "format",
                   "hakmem-stat", "version", HAKMEM_STAT_VERSION, "hakmem", tree->tables.library,
-                  "command", command(run->command), "exit_status",
+                  "command", json_words((const char *const *)run->command), "exit_status",
                   run->exit_status < 0 ? json_null() : number((uint64_t)run->exit_status), "signal",
                   run->signal == 0 ? json_null() : number((uint64_t)run->signal), "wall_ns",
                   number(run->wall_ns), "user_us", number(run->user_us), "system_us",

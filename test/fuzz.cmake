@@ -47,7 +47,7 @@ hak_add_fuzz_target(options ${inside})
 # The command's readers: of files that anybody may have written.
 find_library(JANSSON jansson REQUIRED)
 set(cli ${PROJECT_SOURCE_DIR}/cli)
-hak_add_fuzz_target(stat ${cli}/stat_read.c ${cli}/stat_text.c ${cli}/stat_json.c)
+hak_add_fuzz_target(stat ${cli}/stat_read.c ${cli}/stat_text.c ${cli}/stat_json.c ${cli}/json_text.c)
 target_link_libraries(fuzz_stat PRIVATE ${JANSSON})
 hak_add_fuzz_target(elf ${cli}/elf_probe.c)
 

@@ -116,6 +116,15 @@ set_property(TEST abi.real_programs PROPERTY ENVIRONMENT ${HAK_PRODUCTS})
 
 hak_add_script_tests(cli test_*.py)
 
+# The parts of `hakmem bench` that are no process: what it makes of numbers.
+set(sources bench_statistics bench_text bench_result)
+list(TRANSFORM sources PREPEND ${PROJECT_SOURCE_DIR}/cli/)
+list(TRANSFORM sources APPEND .c)
+hak_add_test_program(cli_bench_numbers ${CMAKE_CURRENT_SOURCE_DIR}/cli/test_bench_numbers.c ${sources})
+target_include_directories(cli_bench_numbers PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/cli)
+target_link_libraries(cli_bench_numbers PRIVATE hak_cmocka m)
+hak_add_test(cli bench_numbers COMMAND $<TARGET_FILE:cli_bench_numbers>)
+
 # The library with the fault that `hakmem stat` must show; only here, never installed.
 file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/api/*.c)
 hak_flavour_objects(objects override WITHOUT api)
