@@ -34,6 +34,7 @@ static const char help[] =
     "  --no-trace         without the run under ptrace that sees whether the allocator is in the\n"
     "                     process, and counts system calls\n"
     "  --csv FILE         each run's numbers           --json FILE  the same, and all conclusions\n"
+    "  --html FILE        one page with tables and plots\n"
     "  -o FILE            the tables, instead of to standard output\n"
     "  --lib PATH         hakmem's library, instead of the one found beside this command\n"
     "  --list             the allocators and workloads there are\n"
@@ -44,7 +45,7 @@ static const char help[] =
     "exit status   1    some run failed           125  hakmem bench failed\n"
     "              127  COMMAND was not found\n";
 
-enum output { OUTPUT_TABLE, OUTPUT_CSV, OUTPUT_JSON, OUTPUT_COUNT };
+enum output { OUTPUT_TABLE, OUTPUT_CSV, OUTPUT_JSON, OUTPUT_HTML, OUTPUT_COUNT };
 
 struct invocation {
     const char *allocators;
@@ -106,7 +107,7 @@ static const struct option known_options[] = {
     {"no-trace", no_argument, NULL, 'n'},
     {"csv", required_argument, NULL, 'c'},
     {"json", required_argument, NULL, 'j'},
-
+    {"html", required_argument, NULL, 'H'},
     {"output", required_argument, NULL, 'o'},
     {"lib", required_argument, NULL, 'l'},
     {"list", no_argument, NULL, 'T'},
@@ -143,6 +144,9 @@ static bool take_option(int option, const char *value, struct invocation *invoca
         return true;
     case 'j':
         invocation->paths[OUTPUT_JSON] = value;
+        return true;
+    case 'H':
+        invocation->paths[OUTPUT_HTML] = value;
         return true;
     case 'o':
         invocation->paths[OUTPUT_TABLE] = value;
@@ -206,6 +210,7 @@ static bool write_files(const struct invocation *invocation, const struct bench_
     static bool (*const print[OUTPUT_COUNT])(FILE *, const struct bench_report *) = {
         [OUTPUT_CSV] = bench_print_csv,
         [OUTPUT_JSON] = bench_print_json,
+        [OUTPUT_HTML] = bench_print_html,
     };
     bool is_written = true;
     for (int i = 0; i < OUTPUT_COUNT; i++) {

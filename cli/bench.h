@@ -5,7 +5,7 @@
  *   bench_allocators.c   which libraries             bench_statistics.c   what the numbers say
  *   bench_workloads.c    which programs              bench_conclude.c     … together
  *                                                    bench_table.c        … as a terminal shows it
- *   bench_run.c          in which order they run     bench_csv.c, bench_json.c
+ *   bench_run.c          in which order they run     bench_csv.c, bench_json.c, bench_html.c
  *   bench_child.c        one run, measured           bench_trace.c        one run, traced
  */
 #ifndef HAKMEM_CLI_BENCH_H
@@ -251,5 +251,6 @@ void bench_print_row(FILE *out, const struct bench_report *report, size_t row);
 void bench_print_totals(FILE *out, const struct bench_report *report);
 bool bench_print_csv(FILE *out, const struct bench_report *report);
 bool bench_print_json(FILE *out, const struct bench_report *report);
+bool bench_print_html(FILE *out, const struct bench_report *report);
 
 #endif

@@ -1,5 +1,6 @@
 /* cli/bench_json.c — `hakmem bench --json`: all that was measured, and what was concluded. SPDX-License-Identifier: MIT */
-#include "bench.h"
+#include "bench_json.h"
+
 #include "json_text.h"
 
 #include <math.h>
@@ -116,10 +117,13 @@ static json_t *row_object(const struct bench_report *report, const struct bench_
 
 static json_t *allocator_object(const struct bench_report *report, size_t index) {
     const struct bench_allocator *allocator = &report->allocators.items[index];
-    json_t *object =
-        json_pack("{s:o, s:o, s:o}", "name", json_text(allocator->name), "library",
-                  allocator->library == NULL ? json_null() : json_text(allocator->library),
-                  "settings", json_words(allocator->settings));
+    static const char *const kinds[] = {[ALLOCATOR_SYSTEM] = "system",
+                                        [ALLOCATOR_LIBRARY] = "library",
+                                        [ALLOCATOR_FLOOR] = "floor"};
+    json_t *object = json_pack(
+        "{s:o, s:s, s:o, s:o}", "name", json_text(allocator->name), "kind", kinds[allocator->kind],
+        "library", allocator->library == NULL ? json_null() : json_text(allocator->library),
+        "settings", json_words(allocator->settings));
     if (bench_is_peer(report, index)) {
         struct bench_total total = bench_sum_up(report, index);
         json_t *sums = json_pack("{s:o, s:o}", "ratio", number(total.time), "peak_rss_ratio",
@@ -137,7 +141,7 @@ static json_t *allocator_object(const struct bench_report *report, size_t index)
     return object;
 }
 
-bool bench_print_json(FILE *out, const struct bench_report *report) {
+json_t *bench_json(const struct bench_report *report) {
     json_t *allocators = json_array();
     json_t *rows = json_array();
     for (size_t i = 0; i < report->allocators.count; i++) {
@@ -148,15 +152,19 @@ bool bench_print_json(FILE *out, const struct bench_report *report) {
             json_append(&rows, row_object(report, &report->rows[i]));
         }
     }
-    json_t *root = json_pack(
-        "{s:s, s:i, s:s, s:s, s:o, s:{s:o, s:i, s:f, s:o, s:o, s:s}, s:o, s:o}", "format",
-        "hakmem-bench", "version", FORMAT_VERSION, "hakmem", report->hakmem_version, "started",
-        report->started, "interrupted_by",
-        report->signal == 0 ? json_null() : json_integer(report->signal), "machine", "processor",
-        json_text(report->machine.processor), "processors", (int)report->machine.processors,
-        "memory_bytes", report->machine.memory_bytes, "kernel", json_text(report->machine.kernel),
-        "system", json_text(report->machine.system), "huge_pages", report->machine.huge_pages,
-        "allocators", allocators, "rows", rows);
+    return json_pack("{s:s, s:i, s:s, s:s, s:o, s:{s:o, s:i, s:f, s:o, s:o, s:s}, s:o, s:o}",
+                     "format", "hakmem-bench", "version", FORMAT_VERSION, "hakmem",
+                     report->hakmem_version, "started", report->started, "interrupted_by",
+                     report->signal == 0 ? json_null() : json_integer(report->signal), "machine",
+                     "processor", json_text(report->machine.processor), "processors",
+                     (int)report->machine.processors, "memory_bytes", report->machine.memory_bytes,
+                     "kernel", json_text(report->machine.kernel), "system",
+                     json_text(report->machine.system), "huge_pages", report->machine.huge_pages,
+                     "allocators", allocators, "rows", rows);
+}
+
+bool bench_print_json(FILE *out, const struct bench_report *report) {
+    json_t *root = bench_json(report);
     bool is_printed =
         root != NULL && json_dumpf(root, out, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) == 0;
     json_decref(root);
