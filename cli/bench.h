@@ -7,6 +7,7 @@
  *                                                    bench_table.c        … as a terminal shows it
  *   bench_run.c          in which order they run     bench_csv.c, bench_json.c, bench_html.c
  *   bench_child.c        one run, measured           bench_trace.c        one run, traced
+ *   bench_result.c       its own words               bench_store.c        where results are kept
  */
 #ifndef HAKMEM_CLI_BENCH_H
 #define HAKMEM_CLI_BENCH_H
@@ -181,6 +182,9 @@ void bench_describe_machine(struct bench_report *report);
 bool bench_run_all(struct bench_report *report,
                    void (*row_ended)(const struct bench_report *report, size_t row, void *context),
                    void *context);
+
+/* Zeroed memory for results, as aligned as malloc's, never freed; NULL: no memory. Runs do not inherit it. */
+void *bench_store(size_t size);
 
 /* ---- one run ---- */
 

@@ -59,7 +59,7 @@ static double calibrate(void) {
 /* ---- rows ---- */
 
 static double *new_values(size_t count) {
-    double *values = malloc(count * sizeof *values);
+    double *values = bench_store(count * sizeof *values);
     for (size_t i = 0; values != NULL && i < count; i++) {
         values[i] = NAN;
     }
@@ -149,7 +149,7 @@ static void keep_histogram(struct bench_cell *cell, struct bench_histogram *hist
     if (cell->latency == NULL && histogram->count > 0) {
         size_t size = offsetof(struct bench_histogram, buckets) +
                       histogram->count * sizeof histogram->buckets[0];
-        cell->latency = malloc(size);
+        cell->latency = bench_store(size);
         if (cell->latency != NULL) {
             memcpy(cell->latency, histogram, size);
         }
@@ -244,7 +244,7 @@ static bool run_row(struct bench_report *report, size_t row) {
 bool bench_run_all(struct bench_report *report,
                    void (*row_ended)(const struct bench_report *report, size_t row, void *context),
                    void *context) {
-    report->rows = calloc(report->workloads.count, sizeof *report->rows);
+    report->rows = bench_store(report->workloads.count * sizeof *report->rows);
     if (report->rows == NULL) {
         cli_say("error", "bench: no memory");
         return false;

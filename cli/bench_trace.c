@@ -117,6 +117,16 @@ static void follow(struct trace *trace) {
     }
 }
 
+/* Once: it is as true of every other run. */
+static void warn_untraced(void) {
+    static bool has_warned;
+    if (!has_warned) {
+        has_warned = true;
+        cli_say("warning", "bench: ptrace: %s: nobody looks whether the allocators are there",
+                strerror(errno));
+    }
+}
+
 bool bench_run_traced(const struct bench_job *job, struct bench_outcome *outcome) {
     struct bench_child child;
     struct trace trace = {.job = job, .child = &child, .outcome = outcome};
@@ -127,12 +137,10 @@ bool bench_run_traced(const struct bench_job *job, struct bench_outcome *outcome
     if (!bench_child_start(job, true, &child)) {
         return false;
     }
-    bool is_traced = ptrace(PTRACE_SEIZE, child.pid, NULL, (void *)options) == 0;
-    if (is_traced) {
+    if (ptrace(PTRACE_SEIZE, child.pid, NULL, (void *)options) == 0) {
         outcome->system_calls = outcome->memory_calls = outcome->futex_calls = 0;
     } else {
-        cli_say("warning", "bench: ptrace: %s: nobody looks whether the allocators are there",
-                strerror(errno));
+        warn_untraced();
     }
     bench_child_go(&child, job, outcome);
     trace.deadline_ns = child.begin_ns + (uint64_t)(job->timeout_s * 1e9);

@@ -12,6 +12,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -183,6 +184,14 @@ def test_memory(p):
     assert small["metrics"]["mean_rss_bytes"] is None  # too short for a mean
 
 
+def test_memory_of_many_results(p):
+    """Nor does it grow with what is kept of other runs: here room for 32 × 1,000 rounds, 4 MB."""
+    names = ",".join(f"a{i}=sys" for i in range(32))
+    found = cells(p.report("--allocators", names, "--rounds", 1, "--latency", 1000, "--no-trace", "timed"))
+    peaks = [cell["metrics"]["peak_rss_bytes"]["median"] for cell in found.values()]
+    assert len(peaks) == 32 and max(peaks) < 3 << 20, peaks
+
+
 def test_long_curve(p):
     """When it is full every second point goes: it still spans the run."""
     cell = cells(p.report("--allocators", "sys", "--rounds", 1, "--interval", 0.5, "--no-trace", "--",
@@ -248,6 +257,20 @@ def test_absent_allocator(p):
     assert "libdummy.so is not in the process" in dummy["failure"], dummy
     assert dummy["metrics"]["wall_s"] is None
     assert len(p.runs()) == 4  # traced twice, then sys alone
+
+
+def test_without_ptrace(p):
+    """Where it is refused, as here by who traces us already, all is measured, and it says what nobody saw."""
+    if shutil.which("strace") is None:
+        raise Skip("no strace")
+    done = subprocess.run(["strace", "-f", "-o", "/dev/null", CLI, "bench", "--allocators",
+                           f"sys,dummy={p.library}", "--rounds", "2", "--json", p.json, "probe"],
+                          env=p.environment(), capture_output=True, text=True, timeout=120, check=True)
+    warning = "hakmem: warning: bench: ptrace: Operation not permitted: nobody looks whether"
+    assert done.stderr.startswith(warning) and done.stderr.count("\n") == 1, done.stderr
+    dummy = cells(json.loads(p.json.read_text()))["dummy"]
+    assert dummy["library"] == "not checked" and dummy["system_calls"] is None, dummy
+    assert dummy["failures"] == 0 and len(p.runs()) == 6
 
 
 def test_wrong_allocators(p):
