@@ -158,6 +158,15 @@ def test_report(p):
         assert word in text, (word, text)
 
 
+def test_csv_quotes(p):
+    name = 'a "b", c'
+    p.list(f"{name} | test | - | probe @/log 0 0 | x")
+    p.run("--allocators", "sys", "--rounds", 1, "--csv", p.root / "numbers.csv")
+    with open(p.root / "numbers.csv", newline="", encoding="utf-8") as lines:
+        rows = list(csv.reader(lines, strict=True))
+    assert len(rows) == 2 and len(rows[0]) == len(rows[1]) and rows[1][0] == name, rows
+
+
 def test_verdicts(p):
     """Six rounds of two allocators that are one: the interval is there, and no round is missing."""
     report = p.report("--allocators", "one=sys,two=sys", "--rounds", 6, "--no-trace", "timed")

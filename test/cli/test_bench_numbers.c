@@ -61,8 +61,22 @@ static void interval_of_eleven(void **state) {
     CHECK(is_near(ratio.median, 1.05));
     CHECK(is_near(ratio.low, 1.02));
     CHECK(is_near(ratio.high, 1.08));
-    struct bench_ratio again = bench_compare(ours, theirs, 11);
-    CHECK(memcmp(&ratio, &again, sizeof ratio) == 0);
+}
+
+/* Of an even number the median lies between two: its interval's ends would differ from seed to seed. */
+static void the_same_every_time(void **state) {
+    double ours[10];
+    double theirs[10];
+    for (int i = 0; i < 10; i++) {
+        theirs[i] = 1;
+        ours[i] = exp(i * i / 1000.0);
+    }
+    struct bench_ratio ratio = bench_compare(ours, theirs, 10);
+    CHECK(ratio.low < ratio.median && ratio.median < ratio.high);
+    for (int i = 0; i < 50; i++) {
+        struct bench_ratio again = bench_compare(ours, theirs, 10);
+        CHECK(memcmp(&ratio, &again, sizeof ratio) == 0);
+    }
 }
 
 /* Only rounds in which both have a value are pairs: the machine was the same for both. */
@@ -210,17 +224,12 @@ static void texts(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(summaries),
-        cmocka_unit_test(equal_ratios_have_no_width),
-        cmocka_unit_test(interval_of_eleven),
-        cmocka_unit_test(missing_rounds),
-        cmocka_unit_test(interval_holds_the_median),
-        cmocka_unit_test(verdicts),
-        cmocka_unit_test(geometric_means),
-        cmocka_unit_test(latency_buckets),
-        cmocka_unit_test(latency_percentiles),
-        cmocka_unit_test(result_lines),
-        cmocka_unit_test(texts),
+        cmocka_unit_test(summaries),          cmocka_unit_test(equal_ratios_have_no_width),
+        cmocka_unit_test(interval_of_eleven), cmocka_unit_test(the_same_every_time),
+        cmocka_unit_test(missing_rounds),     cmocka_unit_test(interval_holds_the_median),
+        cmocka_unit_test(verdicts),           cmocka_unit_test(geometric_means),
+        cmocka_unit_test(latency_buckets),    cmocka_unit_test(latency_percentiles),
+        cmocka_unit_test(result_lines),       cmocka_unit_test(texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
