@@ -268,6 +268,22 @@ def test_absent_allocator(p):
     assert len(p.runs()) == 4  # traced twice, then sys alone
 
 
+def test_system_calls(p):
+    """As many as strace sees, the execve before them not counted; of children, too."""
+    if shutil.which("strace") is None:
+        raise Skip("no strace")
+    trace = p.root / "trace"
+    for command in ((p.probe, p.log, "1", "1"), ("sh", "-c", "/bin/true; /bin/true; exit 0")):
+        with open(p.root / "out", "w", encoding="utf-8") as out:  # stdio asks what kind of file it is
+            subprocess.run(["strace", "-f", "-o", trace, *command], env=p.environment(), check=True,
+                           stdin=subprocess.DEVNULL, stdout=out)
+        lines = re.findall(r"^\d+ +(\w+)\(", trace.read_text(), re.M)
+        memory = re.compile(r"mmap|munmap|mremap|mprotect|madvise|brk|process_madvise")
+        cell = cells(p.report("--allocators", "sys", "--rounds", 1, "--", *command))["sys"]
+        assert cell["system_calls"] == len(lines) - 1, (cell["system_calls"], lines)
+        assert cell["memory_calls"] == sum(1 for line in lines if memory.fullmatch(line)), (cell, lines)
+
+
 def test_without_ptrace(p):
     """Where it is refused, as here by who traces us already, all is measured, and it says what nobody saw."""
     if shutil.which("strace") is None:
