@@ -178,14 +178,14 @@ def test_verdicts(p):
 def test_memory(p):
     """Peak, mean and curve are the command's own: not what hakmem bench itself has."""
     large = cells(p.report("--allocators", "sys", "--rounds", 1, "--interval", 5, "--no-trace", "--",
-                           p.probe, p.log, 64, 300))["sys"]
+                           p.probe, p.log, 64, 1000))["sys"]
     peak = large["metrics"]["peak_rss_bytes"]["median"]
     assert 64 << 20 < peak < 72 << 20, peak
     points = large["rss_over_time"]["rss_bytes"]
     assert large["rss_over_time"]["interval_s"] == 0.005 and 20 <= len(points) <= 256, len(points)
     # The kernel's counters lag behind by some pages: the last sample may be above the peak it tells.
     assert points[0] < 32 << 20 and 62 << 20 < points[-1] <= peak + (1 << 20), (points, peak)
-    assert 32 << 20 < large["metrics"]["mean_rss_bytes"]["median"] <= peak + (1 << 20)
+    assert 16 << 20 < large["metrics"]["mean_rss_bytes"]["median"] <= peak + (1 << 20)
     assert large["metrics"]["minor_faults"]["median"] >= 64 << 8
     small = cells(p.report("--allocators", "sys", "--rounds", 1, "--no-trace", "--", p.probe, p.log, 0,
                            0))["sys"]
@@ -207,7 +207,7 @@ def test_long_curve(p):
                           p.probe, p.log, 1, 700))["sys"]
     curve = cell["rss_over_time"]
     assert len(curve["rss_bytes"]) <= 256
-    assert curve["interval_s"] in (0.002, 0.004, 0.008), curve["interval_s"]
+    assert curve["interval_s"] in [0.0005 * 2 ** n for n in range(2, 12)], curve["interval_s"]
     span = curve["interval_s"] * len(curve["rss_bytes"])
     wall = cell["metrics"]["wall_s"]["median"]
     assert 0.5 * wall <= span <= wall + 0.01, (span, wall)
@@ -325,12 +325,12 @@ def test_command_fails(p):
 def test_timeout(p):
     """It ends with all that it started."""
     started = time.monotonic()
-    report = p.report("--allocators", "sys", "--rounds", 3, "--timeout", 0.3, "--", "sh", "-c",
+    report = p.report("--allocators", "sys", "--rounds", 3, "--timeout", 2, "--", "sh", "-c",
                       f"sleep 1000 & echo $! >>{p.log}; wait", status=1)
     assert time.monotonic() - started < 60
     cell = cells(report)["sys"]
     assert cell["failures"] == cell["runs"] == 2, cell  # hopeless after two
-    assert cell["failure"].startswith("not done after 0.3 s"), cell
+    assert cell["failure"].startswith("not done after 2 s"), cell
     expect_gone(p.log)
 
 
