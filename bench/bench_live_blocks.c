@@ -1,6 +1,6 @@
 /* bench/bench_live_blocks.c — live blocks in random order. SPDX-License-Identifier: MIT */
 /*
- * usage: bench_live_blocks COUNT MIN MAX SEED [BATCH PASSES]
+ * usage: bench_live_blocks COUNT MIN MAX SEED [BATCH PASSES [floor]]
  * for example  bench_live_blocks 2000000 64 64 42, or 2000000 16 255 42 64 4
  *
  * COUNT blocks are live, more than the caches hold, so this measures how many cold lines an
@@ -15,6 +15,8 @@
  *
  * With BATCH and PASSES: fill, PASSES times "batch BATCH", free in order. With BENCH_LATENCY=1 each malloc and
  * each free of "batch" is an operation of its own.
+ *
+ * With `floor` there is no allocator: a slot's block is always the same part of a fixed buffer.
  *
  * Each phase visits each slot once. The random order is a permutation made before the phase,
  * outside of the timed region; for "free random" the pointers themselves are put into random order, so
@@ -34,8 +36,9 @@ struct live_blocks {
     struct bench_latency *latency; /* NULL: not wanted */
     uint32_t order_random;         /* state of the permutations */
     uint32_t size_random;          /* state of the sizes */
-    unsigned char **blocks;        /* count slots */
-    uint32_t *order;               /* a permutation of the slots */
+    unsigned char *buffer;  /* the floor's blocks, size_max bytes each; NULL: malloc and free */
+    unsigned char **blocks; /* count slots */
+    uint32_t *order;        /* a permutation of the slots */
 };
 
 typedef void (*phase_function)(struct live_blocks *run, uint64_t batch);
@@ -49,7 +52,7 @@ static void parse_arguments(int argc, char **argv, struct live_blocks *run) {
         {"BATCH", 1, UINT32_C(1) << 30, &run->batch},
         {"PASSES", 1, 1000000, &run->passes},
     };
-    const char *usage = "COUNT MIN MAX SEED [BATCH PASSES]";
+    const char *usage = "COUNT MIN MAX SEED [BATCH PASSES [floor]]";
     bench_parse(argc - 1, argv + 1, usage, arguments, argc == 7 ? 6 : 4);
     if (run->size_max < run->size_min) {
         fprintf(stderr, "%s: MAX is below MIN\n", program_invocation_short_name);
@@ -71,7 +74,18 @@ static void shuffle(struct live_blocks *run) {
 static void fill_slot(struct live_blocks *run, uint32_t slot) {
     uint32_t range = (uint32_t)(run->size_max - run->size_min + 1);
     size_t size = run->size_min + bench_scale(bench_xorshift32(&run->size_random), range);
-    run->blocks[slot] = bench_take_block(size, 1);
+    if (run->buffer != NULL) {
+        run->blocks[slot] = &run->buffer[slot * run->size_max];
+        run->blocks[slot][0] = 1;
+    } else {
+        run->blocks[slot] = bench_take_block(size, 1);
+    }
+}
+
+static void release(const struct live_blocks *run, unsigned char *block) {
+    if (run->buffer == NULL) {
+        free(block);
+    }
 }
 
 static void phase_fill(struct live_blocks *run, uint64_t batch) {
@@ -87,7 +101,7 @@ static void phase_replace_measured(struct live_blocks *run, uint64_t batch) {
         uint64_t end = run->count - begin < batch ? run->count : begin + batch;
         for (uint64_t i = begin; i < end; i++) {
             uint64_t start = bench_wall_ns();
-            free(run->blocks[run->order[i]]);
+            release(run, run->blocks[run->order[i]]);
             bench_latency_add(run->latency, bench_wall_ns() - start);
         }
         for (uint64_t i = begin; i < end; i++) {
@@ -102,7 +116,7 @@ static void phase_replace(struct live_blocks *run, uint64_t batch) {
     for (uint64_t begin = 0; begin < run->count; begin += batch) {
         uint64_t end = run->count - begin < batch ? run->count : begin + batch;
         for (uint64_t i = begin; i < end; i++) {
-            free(run->blocks[run->order[i]]);
+            release(run, run->blocks[run->order[i]]);
         }
         for (uint64_t i = begin; i < end; i++) {
             fill_slot(run, run->order[i]);
@@ -113,7 +127,7 @@ static void phase_replace(struct live_blocks *run, uint64_t batch) {
 static void phase_free_all(struct live_blocks *run, uint64_t batch) {
     (void)batch;
     for (uint64_t i = 0; i < run->count; i++) {
-        free(run->blocks[i]);
+        release(run, run->blocks[i]);
     }
 }
 
@@ -164,9 +178,11 @@ static void run_all_phases(struct live_blocks *run) {
 
 int main(int argc, char **argv) {
     struct live_blocks run = {0};
+    bool is_floor = argc == 8 && bench_take_floor(&argc, argv);
     parse_arguments(argc, argv, &run);
     run.blocks = bench_table(run.count, sizeof *run.blocks);
     run.order = bench_table(run.count, sizeof *run.order);
+    run.buffer = is_floor ? bench_table(run.count, run.size_max) : NULL;
     for (uint32_t i = 0; i < run.count; i++) {
         run.order[i] = i;
     }

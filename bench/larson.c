@@ -1,6 +1,6 @@
 /* bench/larson.c — blocks taken by one thread, freed by the next. SPDX-License-Identifier: MIT */
 /*
- * usage: larson SECONDS MIN MAX BLOCKS_PER_THREAD ROUNDS SEED THREADS
+ * usage: larson SECONDS MIN MAX BLOCKS_PER_THREAD ROUNDS SEED THREADS [floor]
  * for example  larson 1 5 1 1000 100 10000 42
  *
  * The workload of P.-Å. Larson and M. Krishnan, "Memory Allocation for Long-Running Server
@@ -17,6 +17,8 @@
  * Sizes are MIN + random % |MAX - MIN|, so MIN … MAX - 1; equal bounds mean just MIN. The absolute
  * value is what the original's arithmetic amounts to (C's remainder of a negative divisor), and the
  * customary arguments above have MIN 5 and MAX 1: 5–8 bytes. What is run is printed.
+ *
+ * With `floor` there is no allocator: a slot's block is always the same part of a fixed buffer.
  */
 #include "bench_common.h"
 
@@ -32,6 +34,7 @@ struct larson {
     uint64_t rounds;
     uint64_t seed;
     uint64_t threads;
+    bool is_floor;
     uint32_t size_range; /* 1 … : sizes are size_min … size_min + size_range - 1 */
 };
 
@@ -63,6 +66,15 @@ static unsigned char *take_block(uint32_t *random) {
     return block;
 }
 
+/* The floor's: the block that lies in the slot, as if it were a new one. */
+static unsigned char *reuse_block(unsigned char *block, uint32_t *random) {
+    size_t size = pick_size(random);
+    block[0] = 'a';
+    block[size - 1] = 'b';
+    __asm__ volatile("" : : "r"(block) : "memory");
+    return block;
+}
+
 /* Replace random blocks until the rounds are done or the time is up. */
 static void replace_blocks(struct chain *chain) {
     const struct larson *a = &g_larson.arguments;
@@ -71,8 +83,12 @@ static void replace_blocks(struct chain *chain) {
     uint64_t done = 0;
     while (done < count && !atomic_load_explicit(&g_larson.is_stopping, memory_order_relaxed)) {
         uint32_t victim = bench_scale(bench_xorshift32(&random), (uint32_t)a->blocks_per_thread);
-        free(chain->blocks[victim]);
-        chain->blocks[victim] = take_block(&random);
+        if (a->is_floor) {
+            chain->blocks[victim] = reuse_block(chain->blocks[victim], &random);
+        } else {
+            free(chain->blocks[victim]);
+            chain->blocks[victim] = take_block(&random);
+        }
         done++;
     }
     chain->random = random;
@@ -102,6 +118,7 @@ static void *chain_thread(void *argument) {
 
 static void parse_arguments(int argc, char **argv) {
     struct larson *a = &g_larson.arguments;
+    a->is_floor = bench_take_floor(&argc, argv);
     const struct bench_argument arguments[] = {
         {"SECONDS", 1, 1000000, &a->seconds},
         {"MIN", 1, 1 << 30, &a->size_min},
@@ -111,7 +128,7 @@ static void parse_arguments(int argc, char **argv) {
         {"SEED", 1, UINT32_MAX, &a->seed},
         {"THREADS", 1, 4096, &a->threads},
     };
-    bench_parse(argc - 1, argv + 1, "SECONDS MIN MAX BLOCKS_PER_THREAD ROUNDS SEED THREADS",
+    bench_parse(argc - 1, argv + 1, "SECONDS MIN MAX BLOCKS_PER_THREAD ROUNDS SEED THREADS [floor]",
                 arguments, sizeof arguments / sizeof arguments[0]);
     uint64_t difference =
         a->size_max > a->size_min ? a->size_max - a->size_min : a->size_min - a->size_max;
@@ -127,8 +144,10 @@ static void parse_arguments(int argc, char **argv) {
 static unsigned char **fill_blocks(uint64_t count) {
     uint32_t random = (uint32_t)g_larson.arguments.seed;
     unsigned char **blocks = bench_table(count, sizeof *blocks);
+    size_t size_max = g_larson.arguments.size_min + g_larson.arguments.size_range;
+    unsigned char *buffer = g_larson.arguments.is_floor ? bench_table(count, size_max) : NULL;
     for (uint64_t i = 0; i < count; i++) {
-        blocks[i] = take_block(&random);
+        blocks[i] = buffer == NULL ? take_block(&random) : buffer + i * size_max;
     }
     for (uint64_t left = count; left > 1; left--) {
         uint64_t other = bench_xorshift32(&random) % left;
@@ -188,7 +207,7 @@ int main(int argc, char **argv) {
             bench_die("pthread_create");
         }
     }
-    for (uint64_t i = 0; i < block_count; i++) {
+    for (uint64_t i = 0; i < block_count && !a->is_floor; i++) {
         free(blocks[i]);
     }
     printf("threads    %" PRIu64 " in all\n", threads);

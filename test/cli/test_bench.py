@@ -445,6 +445,7 @@ def test_every_program_small(p):
     small = """bench_batches calloc fifo 7 1 3000 2000 1|bench_batches aligned lifo 9 1 9000 2000 1
         bench_batches resize random 11 8 100 2000 1 floor|bench_random_mixed 2000 16 1
         bench_live_blocks 500 1 300 1 7 2|bench_live_blocks 500 8 8 1|larson 1 8 100 50 3 1 2
+        bench_live_blocks 500 1 300 1 7 2 floor|larson 1 8 100 50 3 1 2 floor
         bench_xmalloc symmetric 2 1 8 8 1|bench_false_sharing thrash 2 5 8 50
         bench_rounds log 16 100000 2 3 500 30 1|bench_rounds even 12 200 3 3 500 50 1
         bench_groups 2 20 1|bench_memory short_threads 50 4 1|bench_large_churn 4 2 64 128 1
