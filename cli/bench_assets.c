@@ -18,5 +18,6 @@
 
 ASSET(page_style, PAGE ".css")
 ASSET(page_script, PAGE ".js")
-ASSET(uplot_style, UPLOT ".min.css")
-ASSET(uplot_script, UPLOT ".iife.min.js")
+ASSET(uplot_style, UPLOT "/uPlot.min.css")
+ASSET(uplot_script, UPLOT "/uPlot.iife.min.js")
+ASSET(uplot_licence, UPLOT "/LICENSE")

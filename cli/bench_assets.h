@@ -13,5 +13,6 @@ struct bench_asset bench_page_style(void);  /* bench_page.css */
 struct bench_asset bench_page_script(void); /* bench_page.js */
 struct bench_asset bench_uplot_style(void); /* third_party/uplot */
 struct bench_asset bench_uplot_script(void);
+struct bench_asset bench_uplot_licence(void); /* which is to be in every copy of the two */
 
 #endif

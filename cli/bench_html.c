@@ -186,7 +186,9 @@ bool bench_print_html(FILE *out, const struct bench_report *report) {
     print_libraries(out, report);
     fputs("</main>\n", out);
     bool is_printed = print_data(out, report);
-    fputs("<script>\n", out);
+    fputs("<script>\n/*\n", out);
+    print_asset(out, bench_uplot_licence());
+    fputs("*/\n", out);
     print_asset(out, bench_uplot_script());
     fputs("\n</script>\n<script>\n", out);
     print_asset(out, bench_page_script());

@@ -162,6 +162,7 @@ def test_vendored(p):
     for name, expected in sums.items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == expected, name
         assert (folder / name).read_text().strip() in p.page.read_text(), name
+    assert (folder / "LICENSE").read_text() in p.page.read_text()
 
 
 def test_drawn(p):
