@@ -10,6 +10,7 @@
 #include "bench_text.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 void bench_html_text(FILE *out, const char *text) {
     for (; *text != '\0'; text++) {
@@ -118,6 +119,15 @@ static void print_legend(FILE *out, const struct bench_report *report) {
     fputs("</div>\n", out);
 }
 
+static bool has_scaling(const struct bench_report *report) {
+    for (size_t i = 0; i < report->row_count; i++) {
+        if (strcmp(report->rows[i].workload->group, "scaling") == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void print_overview(FILE *out, const struct bench_report *report) {
     const char *own = report->allocators.items[0].name;
     fputs("<section class=\"needs-script\">\n<h2>Time</h2>\n<p class=\"quiet\">Time of ", out);
@@ -131,8 +141,13 @@ static void print_overview(FILE *out, const struct bench_report *report) {
           out);
     bench_html_text(out, own);
     fputs(", above it more time.</p>\n"
-          "<figure><div class=\"chart\" data-chart=\"scatter\"></div></figure>\n</section>\n",
+          "<figure><div class=\"chart\" data-chart=\"scatter\"></div></figure>\n",
           out);
+    if (has_scaling(report)) {
+        fputs("<h2>How cost grows</h2>\n<div class=\"plots needs-script\" id=\"scaling\"></div>\n",
+              out);
+    }
+    fputs("</section>\n", out);
 }
 
 static void print_rules(FILE *out) {

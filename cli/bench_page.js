@@ -293,13 +293,58 @@
     }, joined);
   }
 
+  // --- how cost grows: rows of the group `scaling` whose names differ in the number at their end
+
+  const families = new Map();
+  data.rows.forEach((r, index) => {
+    const found = r.group === "scaling" && /^(.+)-(\d+(?:e\d+)?)([kmg]?)$/.exec(r.workload);
+    if (!found) return;
+    const of = families.get(found[1]) || [];
+    of.push([Number(found[2]) * { "": 1, k: 1e3, m: 1e6, g: 1e9 }[found[3]], index]);
+    families.set(found[1], of.sort((a, b) => a[0] - b[0]));
+  });
+  const perOperation = (index, name) => {
+    const c = data.rows[index].allocators.find((x) => x.allocator === name);
+    return c && c.metrics.s_per_operation ? c.metrics.s_per_operation.median : null;
+  };
+  function drawScaling(element) {
+    const points = families.get(element.dataset.family);
+    const cells = names.filter((name) => points.some(([, i]) => perOperation(i, name) != null)).map((name) => ({ allocator: name }));
+    const base = points[points.length - 1][0] > 4096 ? 10 : 2;
+    const count = (x) => (x < 1e4 ? String(x) : x < 1e6 ? `${x / 1e3} k` : x < 1e9 ? `${x / 1e6} M` : `${x / 1e9} G`);
+    const first = points[0][0] / 1.25;
+    const last = points[points.length - 1][0] * 1.25;
+    plot(element, 250, {
+      scales: { x: { time: false, distr: 3, log: base, range: () => [first, last] }, y: { range: (u, low, high) => [0, high * 1.1] } },
+      series: series(cells).map((s, i) => (i === 0 ? s : { ...s, points: { show: true, size: 6, fill: s.stroke } })),
+      axes: [
+        axis({ splits: () => points.map(([x]) => x), values: (u, all) => all.map(count), size: 32 }),
+        axis({ values: (u, all) => all.map((s) => short(seconds(s))), size: 72 }),
+      ],
+      hooks: { setCursor: follow(cells, count, seconds) },
+    }, [points.map(([x]) => x), ...cells.map((c) => points.map(([, i]) => perOperation(i, c.allocator)))]);
+  }
+  const place = document.getElementById("scaling");
+  families.forEach((points, family) => {
+    if (!place || points.length < 2) return;
+    const figure = document.createElement("figure");
+    const caption = document.createElement("figcaption");
+    const chart = document.createElement("div");
+    caption.textContent = `time per operation by ${family}`;
+    chart.className = "chart";
+    chart.dataset.chart = "scaling";
+    chart.dataset.family = family;
+    figure.append(caption, chart);
+    place.append(figure);
+  });
+
   // --- when
 
-  const kinds = { ratios: drawRatios, scatter: drawScatter, memory: drawMemory, latency: drawLatency };
+  const kinds = { ratios: drawRatios, scatter: drawScatter, memory: drawMemory, latency: drawLatency, scaling: drawScaling };
   const charts = [...document.querySelectorAll(".chart")].filter((element) => {
     const index = Number(element.dataset.row);
     const kind = element.dataset.chart;
-    const has = kind === "memory" ? cellsOf(index, hasCurve).length : kind === "latency" ? cellsOf(index, hasLatency).length : peers.length && data.rows.length;
+    const has = kind === "scaling" ? 1 : kind === "memory" ? cellsOf(index, hasCurve).length : kind === "latency" ? cellsOf(index, hasLatency).length : peers.length && data.rows.length;
     if (!has) element.closest("figure").remove();
     return has;
   });
@@ -315,7 +360,10 @@
     const observer = new IntersectionObserver((entries) => entries.forEach((entry) => {
       if (entry.isIntersecting) { observer.unobserve(entry.target); make(entry.target); }
     }), { rootMargin: "400px" });
-    charts.forEach((element) => observer.observe(element));
+    // What is in view already, at once: the observer answers with the next frame, which a hidden page has not.
+    const isNear = (element) => element.getBoundingClientRect().top < innerHeight + 400;
+    charts.filter(isNear).forEach(make);
+    charts.filter((element) => !element.dataset.done).forEach((element) => observer.observe(element));
   }
   addEventListener("beforeprint", makeAll);
   let waiting = 0;

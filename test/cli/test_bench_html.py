@@ -79,11 +79,14 @@ class Place:
         (self.root / "workloads.txt").write_text(
             f"one | test | floor latency | probe @/log 8 120 | {HOSTILE}\n"
             "two | test | timed | probe @/log 0 80 | has a curve, no latency\n"
+            "size-1e1 | scaling | timed | probe @/log 0 40 | x\n"
+            "size-2k | scaling | timed | probe @/log 0 40 | x\n"
             "bad | test | - | false | fails\n")
         env = {k: v for k, v in os.environ.items() if not k.startswith(("HAKMEM_", "LD_"))}
         done = subprocess.run([CLI, "bench", "--allocators", "first=sys,second=sys,third=sys,floor",
                                "--rounds", "2", "--latency", "1", "--interval", "5", "--html", self.page,
-                               "--json", self.root / "report.json", "-o", self.root / "table"],
+                               "--json", self.root / "report.json", "-o", self.root / "table", "test",
+                               "scaling"],
                               env={**env, "HAKMEM_BENCH_DIR": str(self.root)}, check=False)
         assert done.returncode == 1, done.returncode  # `bad` has failed
         self.report = json.loads((self.root / "report.json").read_text())
@@ -107,7 +110,7 @@ def test_tables(p):
     """All rows and verdicts are in the page's own text."""
     page = Page(p.page.read_text())
     text = re.sub(r"\s+", " ", page.text)
-    assert [row["workload"] for row in p.report["rows"]] == ["one", "two", "bad"]
+    assert [row["workload"] for row in p.report["rows"]] == ["one", "two", "size-1e1", "size-2k", "bad"]
     for row in p.report["rows"]:
         assert row["workload"] in text and row["summary"] in text, row["summary"]
         for cell in row["allocators"]:
@@ -115,8 +118,8 @@ def test_tables(p):
                 assert f"failed: {cell['failures']} of {cell['runs']} runs: {cell['failure']}" in text
     ratios = [f"{cell['ratio']['median']:.3f}" for row in p.report["rows"] for cell in row["allocators"]
               if cell.get("ratio")]
-    assert len(ratios) == 4 and all(ratio in page.cells for ratio in ratios), (ratios, page.cells)
-    assert page.cells.count("few") == 4, page.cells
+    assert len(ratios) == 8 and all(ratio in page.cells for ratio in ratios), (ratios, page.cells)
+    assert page.cells.count("few") == 8, page.cells
     for word in ("first ÷ second", "20.0 ns", "of the time is the allocator's", "peak RSS"):
         assert word in text, (word, text)
 
@@ -169,11 +172,11 @@ def test_drawn(p):
     dom, console = p.chromium("--dump-dom")
     assert console == [], console
     root = re.search(r"<html[^>]*>", dom)[0]
-    # Ratios, scatter; for each of `one` and `two` a curve, for `one` latencies.
-    assert 'data-charts="5"' in root and 'data-plots="5"' in root, root
+    # Ratios, scatter, how cost grows; for each that did not fail a curve, for `one` latencies.
+    assert 'data-charts="8"' in root and 'data-plots="8"' in root, root
     assert "data-error" not in root and "data-hacked" not in root, root
-    assert dom.count("<canvas") == 5, dom.count("<canvas")
-    assert dom.count("<figure") == 5  # places without data are gone
+    assert dom.count("<canvas") == 8, dom.count("<canvas")
+    assert dom.count("<figure") == 8  # places without data are gone
 
 
 def test_drawn_when_seen(p):
@@ -181,7 +184,7 @@ def test_drawn_when_seen(p):
     dom, console = p.chromium("--dump-dom", "--window-size=1200,300", fragment="")
     root = re.search(r"<html[^>]*>", dom)[0]
     plots = int(re.search(r'data-plots="(\d+)"', root)[1])
-    assert console == [] and 0 < plots < 5, (console, root)
+    assert console == [] and 0 < plots < 8, (console, root)
 
 
 def pixels(png):
