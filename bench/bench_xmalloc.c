@@ -19,6 +19,7 @@
  * Prints frees, frees_per_second, CPU time, and CPU time per block (its malloc, its writes, its
  * free): with more threads than processors, or a busy machine, that is the steadier number.
  */
+#include "bench_latency.h"
 #include "bench_threads.h"
 
 #include <stdatomic.h>
@@ -46,8 +47,9 @@ struct worker {
     uint64_t allocated;                              /* blocks */
     uint64_t freed;
     uint32_t random;
-    struct mailbox *own;  /* it frees from here; NULL = an allocator */
-    struct mailbox *next; /* it sends to here; NULL = a releaser */
+    struct bench_latency *latency; /* NULL: not wanted */
+    struct mailbox *own;           /* it frees from here; NULL = an allocator */
+    struct mailbox *next;          /* it sends to here; NULL = a releaser */
 };
 
 static struct {
@@ -66,6 +68,7 @@ static bool is_stopping(void) {
 }
 
 static struct batch *fill_batch(struct worker *worker) {
+    struct bench_latency *latency = worker->latency; /* a copy: it stays in a register */
     struct batch *batch = malloc(sizeof *batch);
     if (batch == NULL) {
         bench_die("malloc");
@@ -73,7 +76,11 @@ static struct batch *fill_batch(struct worker *worker) {
     uint32_t range = (uint32_t)(g_xmalloc.size_max - g_xmalloc.size_min + 1);
     for (size_t i = 0; i < BATCH_BLOCKS; i++) {
         size_t size = g_xmalloc.size_min + bench_scale(bench_xorshift32(&worker->random), range);
+        uint64_t begin = latency == NULL ? 0 : bench_wall_ns();
         batch->blocks[i] = bench_take_block(size, 0);
+        if (latency != NULL) {
+            bench_latency_add(latency, bench_wall_ns() - begin);
+        }
         memset(batch->blocks[i], (int)(i / CHECKED_STRIDE),
                size < WRITTEN_BYTES ? size : WRITTEN_BYTES);
     }
@@ -82,11 +89,16 @@ static struct batch *fill_batch(struct worker *worker) {
 }
 
 static void release_batch(struct worker *worker, struct batch *batch) {
+    struct bench_latency *latency = worker->latency; /* a copy: it stays in a register */
     for (size_t i = 0; i < BATCH_BLOCKS; i++) {
         if (i % CHECKED_STRIDE == 0 && batch->blocks[i][0] != i / CHECKED_STRIDE) {
             bench_corrupt("a block on its way");
         }
+        uint64_t begin = latency == NULL ? 0 : bench_wall_ns();
         free(batch->blocks[i]);
+        if (latency != NULL) {
+            bench_latency_add(latency, bench_wall_ns() - begin);
+        }
     }
     free(batch);
     worker->freed += BATCH_BLOCKS;
@@ -144,6 +156,7 @@ static void run(struct worker *workers, size_t worker_count, struct mailbox *mai
     for (size_t i = 0; i < worker_count; i++) {
         workers[i].random = (uint32_t)g_xmalloc.seed + (uint32_t)i * UINT32_C(0x9E3779B9);
         workers[i].random += workers[i].random == 0; /* xorshift never leaves 0 */
+        workers[i].latency = bench_latency_new();
     }
     struct bench_cost begin = bench_cost_now();
     for (size_t i = 0; i < worker_count; i++) {
@@ -185,6 +198,10 @@ static void run(struct worker *workers, size_t worker_count, struct mailbox *mai
     bench_print_cost(&used);
     bench_print_count("peak_rss_kib", bench_peak_rss_kib());
     bench_print_result(freed_in_time, used.wall_ns);
+    for (size_t i = 1; i < worker_count && workers[0].latency != NULL; i++) {
+        bench_latency_merge(workers[0].latency, workers[i].latency);
+    }
+    bench_print_latency(workers[0].latency);
 }
 
 int main(int argc, char **argv) {

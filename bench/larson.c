@@ -20,7 +20,7 @@
  *
  * With `floor` there is no allocator: a slot's block is always the same part of a fixed buffer.
  */
-#include "bench_common.h"
+#include "bench_latency.h"
 
 #include <pthread.h>
 #include <semaphore.h>
@@ -45,7 +45,8 @@ struct chain {
     uint64_t threads; /* that worked on it, one after another */
     uint64_t operations;
     uint32_t random;
-    int error; /* of pthread_create, 0 = none */
+    int error;                     /* of pthread_create, 0 = none */
+    struct bench_latency *latency; /* NULL: not wanted */
 };
 
 static struct {
@@ -75,10 +76,35 @@ static unsigned char *reuse_block(unsigned char *block, uint32_t *random) {
     return block;
 }
 
+/* As replace_blocks(), the clock read around each call. */
+static uint64_t replace_measured(struct chain *chain, uint64_t count) {
+    const struct larson *a = &g_larson.arguments;
+    uint64_t done = 0;
+    while (done < count && !atomic_load_explicit(&g_larson.is_stopping, memory_order_relaxed)) {
+        uint32_t victim =
+            bench_scale(bench_xorshift32(&chain->random), (uint32_t)a->blocks_per_thread);
+        uint64_t begin = bench_wall_ns();
+        if (!a->is_floor) {
+            free(chain->blocks[victim]);
+        }
+        uint64_t middle = bench_wall_ns();
+        chain->blocks[victim] = a->is_floor ? reuse_block(chain->blocks[victim], &chain->random)
+                                            : take_block(&chain->random);
+        bench_latency_add(chain->latency, middle - begin);
+        bench_latency_add(chain->latency, bench_wall_ns() - middle);
+        done++;
+    }
+    return done;
+}
+
 /* Replace random blocks until the rounds are done or the time is up. */
 static void replace_blocks(struct chain *chain) {
     const struct larson *a = &g_larson.arguments;
     uint64_t count = a->rounds * a->blocks_per_thread;
+    if (chain->latency != NULL) {
+        chain->operations += replace_measured(chain, count);
+        return;
+    }
     uint32_t random = chain->random; /* a local copy: the compiler keeps it in a register */
     uint64_t done = 0;
     while (done < count && !atomic_load_explicit(&g_larson.is_stopping, memory_order_relaxed)) {
@@ -164,6 +190,7 @@ static void start_chains(struct chain *chains, unsigned char **blocks) {
     for (uint64_t i = 0; i < a->threads; i++) {
         chains[i].blocks = blocks + i * a->blocks_per_thread;
         chains[i].random = bench_xorshift32(&random);
+        chains[i].latency = bench_latency_new();
         pthread_t first;
         errno = pthread_create(&first, NULL, chain_thread, &chains[i]);
         if (errno != 0) {
@@ -212,5 +239,9 @@ int main(int argc, char **argv) {
     }
     printf("threads    %" PRIu64 " in all\n", threads);
     bench_print_rate(operations, elapsed); /* an operation: one free and one malloc */
+    for (uint64_t i = 1; i < a->threads && chains[0].latency != NULL; i++) {
+        bench_latency_merge(chains[0].latency, chains[i].latency);
+    }
+    bench_print_latency(chains[0].latency);
     return EXIT_SUCCESS;
 }
