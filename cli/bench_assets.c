@@ -16,8 +16,8 @@
     }
 /* NOLINTEND(bugprone-macro-parentheses) */
 
-ASSET(page_style, PAGE ".css")
-ASSET(page_script, PAGE ".js")
-ASSET(uplot_style, UPLOT "/uPlot.min.css")
-ASSET(uplot_script, UPLOT "/uPlot.iife.min.js")
-ASSET(uplot_licence, UPLOT "/LICENSE")
+ASSET(page_style, HAKMEM_PAGE ".css")
+ASSET(page_script, HAKMEM_PAGE ".js")
+ASSET(uplot_style, HAKMEM_UPLOT "/uPlot.min.css")
+ASSET(uplot_script, HAKMEM_UPLOT "/uPlot.iife.min.js")
+ASSET(uplot_licence, HAKMEM_UPLOT "/LICENSE")

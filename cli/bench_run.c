@@ -189,8 +189,9 @@ static bool run_cell(struct bench_report *report, size_t row, size_t allocator, 
     }
     if (outcome.failure[0] != '\0') {
         cell->failures++;
-        if (cell->failure == NULL) {
-            cell->failure = strdup(outcome.failure);
+        if (cell->failure == NULL &&
+            (cell->failure = bench_store(sizeof outcome.failure)) != NULL) {
+            memcpy(cell->failure, outcome.failure, sizeof outcome.failure);
         }
         return true;
     }

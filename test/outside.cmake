@@ -150,10 +150,12 @@ if(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND HAKMEM_DEBUG EQUAL 0 AND NOT HAKMEM_CA
   set(sanitize -fsanitize=address,undefined -fno-sanitize-recover=undefined)
   target_compile_options(hakmem_cli_sanitized PRIVATE ${sanitize})
   target_link_options(hakmem_cli_sanitized PRIVATE ${sanitize})
-  target_link_libraries(hakmem_cli_sanitized PRIVATE ${JANSSON})
+  target_link_libraries(hakmem_cli_sanitized PRIVATE ${JANSSON} m)
   # Of `hakmem stat` what it reads and prints: under ptrace, or short of memory, no sanitizer works.
   set(parts_stat file forged text output encoding running processes signal started)
-  foreach(name cli stat)
+  # Of `hakmem bench` what does not ask how small it is itself.
+  set(parts_bench order selection report csv crashing absent wrong command_fails outputs)
+  foreach(name cli stat bench)
     hak_add_test(cli ${name}_sanitized TIMEOUT 900
       COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/cli/test_${name}.py ${parts_${name}})
     # Some tests put a library before the command's, which the sanitizer would not have.
