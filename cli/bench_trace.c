@@ -49,7 +49,11 @@ static void count_call(struct trace *trace, pid_t pid) {
     static const long memory[] = {SYS_mmap,    SYS_munmap, SYS_mremap,         SYS_mprotect,
                                   SYS_madvise, SYS_brk,    SYS_process_madvise};
     struct __ptrace_syscall_info info = {.op = PTRACE_SYSCALL_INFO_NONE};
-    ptrace(PTRACE_GET_SYSCALL_INFO, pid, (void *)sizeof info, &info);
+    if (ptrace(PTRACE_GET_SYSCALL_INFO, pid, (void *)sizeof info, &info) < 0) {
+        trace->outcome->system_calls = NAN; /* before Linux 5.3; what is added to it is lost, too */
+        trace->outcome->memory_calls = NAN;
+        trace->outcome->futex_calls = NAN;
+    }
     if (info.op != PTRACE_SYSCALL_INFO_ENTRY) {
         return;
     }
