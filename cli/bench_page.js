@@ -139,6 +139,7 @@
     const values = [rows.map((r, i) => i), ...peers.map((p) => rows.map((r) => { const x = of(r, p); return x ? clip(x.median) : null; }))];
     const step = (u) => (u.bbox.width / rows.length) * 0.7 / Math.max(1, peers.length);
     plot(element, 400, {
+      padding: [null, rows.length > 6 ? 60 : null, null, null], // the last name goes on to the right
       scales: { x: { time: false, range: [-0.5, rows.length - 0.5] }, y: { distr: 3, log: 2, range: () => range } },
       series: [{}, ...peers.map((p) => ({ label: p, ...invisible }))],
       axes: [
