@@ -55,7 +55,7 @@ def parse_arguments():
     if "--" not in argv:
         sys.exit(__doc__)
     split = argv.index("--")
-    parser = argparse.ArgumentParser(usage=__doc__)
+    parser = argparse.ArgumentParser(usage=__doc__.replace("%", "%%"))
     parser.add_argument("build")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--value", action="append", default=[])

@@ -463,7 +463,7 @@ def self_test():
 
 
 def main():
-    parser = argparse.ArgumentParser(usage=__doc__)
+    parser = argparse.ArgumentParser(usage=__doc__.replace("%", "%%"))
     parser.add_argument("--build", type=Path)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--check", action="store_true")
