@@ -1,7 +1,7 @@
 /* src/api/check.c — hakmem_check: is each block in exactly one place? SPDX-License-Identifier: MIT */
 
 /*
- *   hakmem_check -> check_with_notes   all locks are taken, and notes of the size that is needed then
+ *   hakmem_check -> check_begin        all locks are taken, and notes of the size that is needed then
  *                -> hak_heap_audit     everything is looked at; nothing is changed, no system call
  *                -> hak_audit_print    the locks are free again
  */

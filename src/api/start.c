@@ -82,7 +82,7 @@ static bool start_slow(void) {
     if (!hak_atomic_load_relaxed(&g_start.is_ready) && start_locked()) {
         is_first = true;
         /* Release: options and policy are there before anyone sees that start-up is done. Pairs with
-         * the acquire in hak_start(). */
+         * the acquire in hak_is_started(). */
         hak_atomic_store_release(&g_start.is_ready, true);
     }
     hak_lock_release(&g_start.lock);

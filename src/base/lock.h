@@ -49,7 +49,7 @@ unsigned hak_lock_held_count(void);
 void hak_lock_assert_held(const struct hak_lock *lock);
 
 /*
- * For who takes every lock but start-up's, in the order of docs/concurrency.md, and several of one rank: waits
+ * For who takes all locks but INIT and SHARE, in the order of docs/concurrency.md, and several of one rank: waits
  * for it, or, unless it may, returns false where it is held.
  */
 HAK_NODISCARD bool hak_lock_acquire_among(struct hak_lock *lock, bool may_wait);

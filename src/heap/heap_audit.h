@@ -30,7 +30,7 @@ struct hak_audit_totals {
 };
 
 /*
- * Takes every lock but start-up's, in the order of docs/concurrency.md. False: one is held, and it may not
+ * Takes all locks but INIT and SHARE, in the order of docs/concurrency.md. False: one is held, and it may not
  * wait; then none is.
  */
 HAK_NODISCARD bool hak_heap_hold_all(bool may_wait);

@@ -2,7 +2,7 @@
 /*
  * Goal: no sequence of right calls, whatever the kernel refuses meanwhile, breaks a promise; and after a
  * wrong one the library says so or goes on, but never faults.
- * Method: a model of up to 1,024 blocks, as in stress/shadow.c: no two overlap, contents stay, calloc is
+ * Method: a model of up to 1,024 blocks, as in test/shadow: no two overlap, contents stay, calloc is
  * zero, realloc keeps the prefix, errno is right, and NULL is returned only when the kernel refused
  * something in that very call. Five threads take turns (world.h), so blocks are freed by others than their
  * owner's, but in one order. At times, and at the end, hakmem_check() looks at all books; then all is freed,
