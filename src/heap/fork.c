@@ -82,7 +82,6 @@ static void fork_clean_child(void) {
 }
 
 static void fork_tell_child(void) {
-    g_fork.is_in_child = false;
     void (*on_child)(void) = hak_atomic_load_relaxed(&g_fork.on_child);
     if (on_child)
         on_child();
@@ -95,18 +94,20 @@ static void fork_prepare(void) {
 }
 
 static void fork_parent(void) {
-    bool is_in_child = g_fork.is_in_child;
     if (--g_fork.depth > 0)
         return;
+    bool is_in_child = g_fork.is_in_child;
+    g_fork.is_in_child = false; /* while the locks are held: the next one may fork at once */
     fork_free_locks();
     if (is_in_child) /* of a handler's fork, which went on into the fork around it */
         fork_tell_child();
 }
 
 static void fork_child(void) {
+    bool goes_on = --g_fork.depth > 0;
+    g_fork.is_in_child = goes_on;
     fork_clean_child();
-    g_fork.is_in_child = true;
-    if (--g_fork.depth > 0)
+    if (goes_on)
         fork_take_locks();
     else
         fork_tell_child();
