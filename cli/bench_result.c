@@ -69,7 +69,8 @@ static void read_line(const char *line, const char *end, struct bench_outcome *o
         for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
             size_t length = strlen(keys[i].key);
             if (strncmp(word, keys[i].key, length) == 0) {
-                outcome->values[keys[i].metric] = strtod(word + length, NULL) * keys[i].unit;
+                double value = strtod(word + length, NULL);
+                outcome->values[keys[i].metric] = isfinite(value) ? value * keys[i].unit : NAN;
             }
         }
         if (strncmp(word, "latency=", 8) == 0 && outcome->latency != NULL) {
