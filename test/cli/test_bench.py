@@ -8,6 +8,7 @@ enters no number.
 Method: a workload that writes down under what it ran; dummy libraries; two rounds each. No time is compared.
 NAMEs select the tests whose name contains one of them.
 """
+import contextlib
 import csv
 import json
 import os
@@ -20,13 +21,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from runner import Skip, run as run_tests
+
 HERE = Path(__file__).resolve().parent
 CLI = os.environ.get("HAKTEST_CLI", "")
 BIN = Path(os.environ.get("HAKTEST_BIN", "."))
-
-
-class Skip(Exception):
-    """What this machine lacks for a test."""
 
 
 class Place:
@@ -473,35 +472,16 @@ def test_installed(p):
     assert str(where) in (p.root / "table").read_text()
 
 
+@contextlib.contextmanager
+def fresh_place():
+    with tempfile.TemporaryDirectory(prefix="hakmem-bench-") as directory:
+        yield Place(directory)
+
+
 def main():
     if not CLI:
         sys.exit(__doc__)
-    tests = [(name[len("test_"):], function) for name, function in globals().items()
-             if name.startswith("test_")
-             and (len(sys.argv) == 1 or any(word in name for word in sys.argv[1:]))]
-    print(f"1..{len(tests)}")
-    passed = failed = skipped = 0
-    for number, (name, function) in enumerate(tests, 1):
-        with tempfile.TemporaryDirectory(prefix="hakmem-bench-") as directory:
-            try:
-                function(Place(directory))
-                passed += 1
-                print(f"ok {number} - {name}", flush=True)
-            except Skip as reason:
-                skipped += 1
-                print(f"ok {number} - {name} # SKIP {reason}", flush=True)
-            except Exception as error:  # a test that cannot run has failed
-                failed += 1
-                print(f"not ok {number} - {name}")
-                for line in f"{type(error).__name__}: {error}".splitlines():
-                    print(f"# {line}", flush=True)
-    if skipped:
-        print(f"# {skipped} skipped")
-    if passed + failed == 0:
-        print("# nothing was tested")
-        failed = 1
-    print(f"{passed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
+    run_tests(globals(), fresh_place)
 
 
 if __name__ == "__main__":

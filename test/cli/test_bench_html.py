@@ -7,6 +7,7 @@ its plots without an error where one does, and takes hostile names for text.
 Method: a report of dummy runs; the page parsed by Python, then opened in headless Chromium: with scripts, without,
 and as a picture, in which the first allocator's colour must be seen.
 """
+import contextlib
 import hashlib
 import html.parser
 import json
@@ -20,6 +21,8 @@ import tempfile
 import zlib
 from pathlib import Path
 
+from runner import Skip, run as run_tests
+
 HERE = Path(__file__).resolve().parent
 TREE = HERE.parents[1]
 CLI = os.environ.get("HAKTEST_CLI", "")
@@ -27,10 +30,6 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 HOSTILE = "</script><script>document.documentElement.dataset.hacked = 1</script>&amp;\"'"
 OWN_LIGHT = (0x0A, 0x58, 0xCA)  # --own of bench_page.css
 OWN_DARK = (0x6E, 0xA8, 0xFE)
-
-
-class Skip(Exception):
-    """What this machine lacks for a test."""
 
 
 class Page(html.parser.HTMLParser):
@@ -235,33 +234,9 @@ def test_without_script(p):
 def main():
     if not CLI:
         sys.exit(__doc__)
-    tests = [(name[len("test_"):], function) for name, function in globals().items()
-             if name.startswith("test_")
-             and (len(sys.argv) == 1 or any(word in name for word in sys.argv[1:]))]
-    print(f"1..{len(tests)}")
-    passed = failed = skipped = 0
     with tempfile.TemporaryDirectory(prefix="hakmem-bench-") as directory:
         place = Place(directory)
-        for number, (name, function) in enumerate(tests, 1):
-            try:
-                function(place)
-                passed += 1
-                print(f"ok {number} - {name}", flush=True)
-            except Skip as reason:
-                skipped += 1
-                print(f"ok {number} - {name} # SKIP {reason}", flush=True)
-            except Exception as error:  # a test that cannot run has failed
-                failed += 1
-                print(f"not ok {number} - {name}")
-                for line in f"{type(error).__name__}: {error}".splitlines():
-                    print(f"# {line}", flush=True)
-    if skipped:
-        print(f"# {skipped} skipped")
-    if passed + failed == 0:
-        print("# nothing was tested")
-        failed = 1
-    print(f"{passed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
+        run_tests(globals(), lambda: contextlib.nullcontext(place))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ Method: a dummy library tells on stderr that the loader took it, so every warnin
 what really happened.
 NAMEs select the tests whose name contains one of them.
 """
+import contextlib
 import ctypes
 import os
 import platform
@@ -21,16 +22,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+from runner import Skip, run as run_tests
+
 HERE = Path(__file__).resolve().parent
 NOBODY = 65534
 AS_NOBODY = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
 TRIPLET = f"{platform.machine()}-linux-gnu"
 LOADED = "dummy loaded\n"
 RAN = "program ran\n"
-
-
-class Skip(Exception):
-    """What this machine lacks for a test."""
 
 
 class Place:
@@ -621,38 +620,16 @@ def test_full_disk(p):
             assert done.returncode == 1, (arguments, done.returncode)
 
 
+@contextlib.contextmanager
+def fresh_place():
+    with tempfile.TemporaryDirectory(prefix="hakmem-cli-") as directory:
+        yield Place(directory)
+
+
 def main():
     if not os.environ.get("HAKTEST_CLI"):
         sys.exit(__doc__)
-    tests = [
-        (name[len("test_"):], function)
-        for name, function in globals().items()
-        if name.startswith("test_")
-        and (len(sys.argv) == 1 or any(word in name for word in sys.argv[1:]))
-    ]
-    print(f"1..{len(tests)}")
-    passed = failed = skipped = 0
-    for number, (name, function) in enumerate(tests, 1):
-        with tempfile.TemporaryDirectory(prefix="hakmem-cli-") as directory:
-            try:
-                function(Place(directory))
-                passed += 1
-                print(f"ok {number} - {name}", flush=True)
-            except Skip as reason:
-                skipped += 1
-                print(f"ok {number} - {name} # SKIP {reason}", flush=True)
-            except Exception as error:  # a test that cannot run has failed
-                failed += 1
-                print(f"not ok {number} - {name}")
-                for line in f"{type(error).__name__}: {error}".splitlines():
-                    print(f"# {line}", flush=True)
-    if skipped:
-        print(f"# {skipped} skipped")
-    if passed + failed == 0:
-        print("# nothing was tested")
-        failed = 1
-    print(f"{passed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
+    run_tests(globals(), fresh_place)
 
 
 if __name__ == "__main__":

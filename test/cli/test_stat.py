@@ -8,6 +8,7 @@ Method: stat_ops asks for known numbers; what libc asks for besides is the same 
 are compared. System calls are held against strace, by instruction pointer.
 NAMEs select the tests whose name contains one of them.
 """
+import contextlib
 import json
 import os
 import re
@@ -24,16 +25,14 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "budget"))
 import count_own_calls  # noqa: E402
 
+from runner import Skip, run as run_tests
+
 CLI = os.environ["HAKTEST_CLI"]
 LIBRARY = os.environ["HAKTEST_LIB"]
 BIN = Path(os.environ["HAKTEST_BIN"])
 STRESS = BIN / "test" / "stress"
 N = 1000
 SCREEN = 30  # lines
-
-
-class Skip(Exception):
-    """What this machine lacks for a test."""
 
 
 class Place:
@@ -590,32 +589,13 @@ def test_options_of_the_library(p):
 
 def main():
     global COMPILER, OPS
-    tests = [(name[len("test_"):], function) for name, function in globals().items()
-             if name.startswith("test_")
-             and (len(sys.argv) == 1 or any(word in name for word in sys.argv[1:]))]
-    print(f"1..{len(tests)}")
-    passed = failed = 0
     with tempfile.TemporaryDirectory(prefix="hakmem-stat-") as directory:
         OPS = Path(directory) / "stat_ops"
         COMPILER = os.environ.get("CC", "cc").split()
         subprocess.run([*COMPILER, "-O1", "-fno-builtin", "-pthread",
                         "-I", HERE.parent.parent / "include", HERE / "stat_ops.c", "-o", OPS],
                        check=True)
-        for number, (name, function) in enumerate(tests, 1):
-            try:
-                function(Place(directory))
-                passed += 1
-                print(f"ok {number} - {name}", flush=True)
-            except Skip as reason:
-                print(f"ok {number} - {name} # SKIP {reason}", flush=True)
-            except Exception as error:  # a test that cannot run has failed
-                failed += 1
-                print(f"not ok {number} - {name}")
-                for line in f"{type(error).__name__}: {error}".splitlines():
-                    print(f"# {line}", flush=True)
-    failed += passed + failed == 0
-    print(f"{passed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
+        run_tests(globals(), lambda: contextlib.nullcontext(Place(directory)))
 
 
 if __name__ == "__main__":
